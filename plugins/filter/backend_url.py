@@ -1,0 +1,68 @@
+# Copyright (c) 2026, the resultops.celery authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: backend_url
+short_description: Build the URL of a Celery result backend
+version_added: 0.1.0
+author: ResultOps engineers (@resultops)
+description:
+  - Turns a backend description and a password into the URL that Celery takes as result backend.
+  - The same URL works as broker URL, because Celery and its broker library read it alike.
+  - User name, password and paths are percent-encoded, so that every printable character is allowed in them.
+  - A URL of kind V(redis) verifies the chain and the host name of the server. Plaintext is only possible where the
+    entry C(tls) of the description is V(false).
+positional: password
+options:
+  _input:
+    description:
+      - The backend description, a dictionary with the entries C(kind) (V(redis)), C(hosts) (a list of one name),
+        C(port), C(username), C(database), C(key_prefix), C(tls), C(ca_file), C(certificate_file) and
+        C(private_key_file).
+    type: dict
+    required: true
+  password:
+    description: The password of the backend user.
+    type: str
+    required: true
+"""
+
+EXAMPLES = r"""
+- name: Put the URL into the environment of the worker
+  ansible.builtin.set_fact:
+    example_url: "{{ description | resultops.celery.backend_url(vault_redis_celery_password) }}"
+  no_log: true
+  vars:
+    description:
+      kind: redis
+      hosts: [redis1.example.org]
+      username: celery
+      ca_file: /etc/celery/app/ca.crt
+"""
+
+RETURN = r"""
+_value:
+  description: The URL, which contains the password.
+  type: str
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ansible.errors import AnsibleFilterError
+from ansible_collections.resultops.celery.plugins.module_utils import _backend
+
+
+def backend_url(description: Mapping[str, Any], password: Any) -> str:
+    try:
+        return _backend.backend_url(description, password)
+    except _backend.BackendError as error:
+        raise AnsibleFilterError(str(error)) from error
+
+
+class FilterModule:
+    def filters(self) -> dict[str, Callable[..., Any]]:
+        return {"backend_url": backend_url}

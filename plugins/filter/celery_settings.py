@@ -1,0 +1,128 @@
+# Copyright (c) 2026, the resultops.celery authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: celery_settings
+short_description: Give the Celery settings that suit a result backend
+version_added: 0.1.0
+author: ResultOps engineers (@resultops)
+description:
+  - Returns the settings for a C(celeryconfig) module, in lower case, without any secret, and only those that differ
+    from what Celery does by itself. Each of them was measured against Celery 5.7 and a real Redis.
+  - C(result_backend_always_retry), C(result_backend_max_retries) and the two C(sleep_between_retries) settings let a
+    worker ride out a restart of the server of about half a minute. By default the first read of a store is not
+    repeated, and a result that is finished while Redis restarts is lost at once. The number of retries is finite, so
+    that a worker does not hang for ever on a server that never returns. The waiting times are random up to a limit
+    that doubles from 0.5 to 5 seconds, so that many workers do not return at the same moment.
+  - C(additional_connection_errors) in C(result_backend_transport_options) extends that to a server that answers but
+    refuses writes, because it was demoted to a replica or has no memory left. Celery before 5.7 ignores it.
+  - C(redis_socket_timeout) and C(redis_socket_connect_timeout) end the wait for a server that hangs or does not
+    answer. By default both take 120 seconds. The timeout is for each read, so large results do not need more.
+  - C(redis_socket_keepalive) finds out that a peer or a firewall dropped an idle connection. Newer versions of the
+    Redis client do so by default, older ones do not.
+  - C(global_keyprefix) in C(result_backend_transport_options) keeps several applications apart. It is put before
+    keys and channels, and has to fit the access rules of the user.
+  - C(result_accept_content) accepts the chosen serializer only. Redis keeps no content type beside a result, so all
+    readers and writers need the same C(result_serializer).
+  - C(redis_backend_health_check_interval) is left out on purpose. It does not wake a client that waits for a result
+    in Celery 5.7, and a broken connection is already found by the settings above.
+  - Settings for TLS are left out, because they are part of the URL that P(resultops.celery.backend_url#filter) builds.
+positional: options
+options:
+  _input:
+    description: The backend description as for P(resultops.celery.backend_url#filter).
+    type: dict
+    required: true
+  options:
+    description: Wishes that differ from the defaults below.
+    type: dict
+    default: {}
+    suboptions:
+      result_expires:
+        description: Seconds after which Redis removes a result by itself.
+        type: int
+        default: 86400
+      result_serializer:
+        description:
+          - How results are written. V(msgpack) is smaller, and faster for results above some kilobytes. It needs the
+            Python package C(msgpack) in every reader and writer.
+        type: str
+        choices: [json, msgpack]
+        default: json
+      result_extended:
+        description: Keep the name, arguments, worker and queue of the task beside its result. Costs about 250 bytes.
+        type: bool
+        default: false
+      result_backend_max_retries:
+        description: How often a store or read is repeated. The default bridges 31 seconds on average.
+        type: int
+        default: 15
+      result_backend_thread_safe:
+        description:
+          - Share one connection pool between the threads of a process. By default each thread has its own.
+          - Together with O(options.redis_max_connections) below the number of threads, stores wait for each other.
+        type: bool
+        default: false
+      redis_socket_timeout:
+        description: Seconds to wait for an answer of the server.
+        type: int
+        default: 10
+      redis_socket_connect_timeout:
+        description: Seconds to wait for a connection.
+        type: int
+        default: 5
+      redis_max_connections:
+        description:
+          - The most connections of one pool, which is one for each thread unless O(options.result_backend_thread_safe).
+          - By default the Redis client sets its own limit, which is 100.
+        type: int
+      redis_client_name:
+        description: The name by which the server lists the connections. The user needs the right C(client|setname).
+        type: str
+        default: ""
+"""
+
+EXAMPLES = r"""
+- name: Show the settings
+  ansible.builtin.debug:
+    msg: "{{ description | resultops.celery.celery_settings({'result_expires': 3600, 'result_serializer': 'msgpack'}) }}"
+  vars:
+    description:
+      kind: redis
+      hosts: [redis1.example.org]
+      ca_file: /etc/celery/app/ca.crt
+      key_prefix: shop
+"""
+
+RETURN = r"""
+_value:
+  description: The settings, by their names in Celery.
+  type: dict
+  sample:
+    redis_socket_connect_timeout: 5
+    redis_socket_keepalive: true
+    redis_socket_timeout: 10
+    result_backend_always_retry: true
+    result_backend_max_retries: 15
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ansible.errors import AnsibleFilterError
+from ansible_collections.resultops.celery.plugins.module_utils import _backend
+
+
+def celery_settings(description: Mapping[str, Any], options: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    try:
+        return _backend.celery_settings(description, options)
+    except _backend.BackendError as error:
+        raise AnsibleFilterError(str(error)) from error
+
+
+class FilterModule:
+    def filters(self) -> dict[str, Callable[..., Any]]:
+        return {"celery_settings": celery_settings}
