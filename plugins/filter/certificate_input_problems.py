@@ -4,6 +4,10 @@
 
 from __future__ import annotations
 
+import typing as t
+
+from ..plugin_utils._certificates import problems_of_input
+
 DOCUMENTATION = r"""
 name: certificate_input_problems
 short_description: What is wrong with the variables of the role tls
@@ -15,9 +19,9 @@ description:
 options:
   _input:
     description:
-      - The variables of the role without their prefix, with the keys C(passphrase), C(certificate), C(private_key), C(trusted),
-        C(authority_managed), C(authority_certificate_file), C(authority_private_key_file), C(common_name), C(dns_names) and
-        C(ip_addresses).
+      - The variables of the role without their prefix, with the keys C(passphrase), C(certificate), C(private_key),
+        C(trusted), C(authority_managed), C(authority_certificate_file), C(authority_private_key_file), C(common_name),
+        C(dns_names) and C(ip_addresses).
     type: dict
     required: true
 """
@@ -34,10 +38,6 @@ _value:
   type: list
   elements: str
 """
-
-import typing as t
-
-from ..plugin_utils._certificates import problems_of_input
 
 
 class FilterModule:

@@ -4,6 +4,12 @@
 
 from __future__ import annotations
 
+import typing as t
+
+from ansible.errors import AnsibleFilterError
+
+from ..plugin_utils._certificates import problems_of_certificate
+
 DOCUMENTATION = r"""
 name: certificate_problems
 short_description: Why a certificate must be issued again
@@ -29,7 +35,7 @@ options:
     choices: [serverAuth, clientAuth]
     required: true
   key_fingerprint:
-    description: SHA-256 fingerprint of the public key on the host, as M(community.crypto.openssl_privatekey) returns it.
+    description: SHA-256 of the public key on the host, as M(community.crypto.openssl_privatekey) returns it.
     type: str
     required: true
   authority_file:
@@ -60,12 +66,6 @@ _value:
   type: list
   elements: str
 """
-
-import typing as t
-
-from ansible.errors import AnsibleFilterError
-
-from ..plugin_utils._certificates import problems_of_certificate
 
 
 def certificate_problems(

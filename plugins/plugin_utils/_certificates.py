@@ -14,6 +14,7 @@ import typing as t
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 USAGES = {
@@ -21,12 +22,11 @@ USAGES = {
     "clientAuth": ExtendedKeyUsageOID.CLIENT_AUTH,
 }
 COMMON_NAME_MAXIMUM = 64
-PASSPHRASE_VARIABLE = "tls_ca_passphrase"
 
 Extension = t.TypeVar("Extension", bound=x509.ExtensionType)
 
 
-def _public_key_der(key: t.Any) -> bytes:
+def _public_key_der(key: PublicKeyTypes) -> bytes:
     return key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
 
 
@@ -101,7 +101,7 @@ def problems_of_certificate(
         reasons.append("it does not belong to the private key on the host")
     if not _is_signed_by(certificate, x509.load_pem_x509_certificate(authority_pem.encode())):
         reasons.append("it was not issued by this certificate authority")
-    left = certificate.not_valid_after_utc - (now or datetime.datetime.now(datetime.timezone.utc))
+    left = certificate.not_valid_after_utc - (now or datetime.datetime.now(datetime.UTC))
     if left < datetime.timedelta(days=renew_days):
         reasons.append(f"it expires on {certificate.not_valid_after_utc:%Y-%m-%d}")
     return reasons
@@ -114,7 +114,7 @@ def _listed(names: t.Iterable[str]) -> str:
 def problems_of_input(settings: t.Mapping[str, t.Any], now: datetime.datetime | None = None) -> list[str]:
     """One sentence for each thing that is wrong with the variables of the role C(tls)."""
     if settings["certificate"] or settings["private_key"]:
-        return _problems_of_provided(settings, now or datetime.datetime.now(datetime.timezone.utc))
+        return _problems_of_provided(settings, now or datetime.datetime.now(datetime.UTC))
     return [*_problems_of_names(settings), *_problems_of_authority(settings)]
 
 
@@ -130,7 +130,9 @@ def _problems_of_names(settings: t.Mapping[str, t.Any]) -> list[str]:
         try:
             ipaddress.ip_address(address)
         except ValueError:
-            problems.append(f"tls_ip_addresses contains '{address}', which is no IP address: names go to tls_dns_names.")
+            problems.append(
+                f"tls_ip_addresses contains '{address}', which is no IP address: names go to tls_dns_names."
+            )
     return problems
 
 
@@ -148,23 +150,27 @@ def _problems_of_authority(settings: t.Mapping[str, t.Any]) -> list[str]:
             "put your CA there, or set tls_ca_managed to true."
         ]
     if present == [certificate_file]:
-        return [f"tls_ca_private_key_file {key_file} is missing beside {certificate_file}: restore the CA's private key."]
+        return [
+            f"tls_ca_private_key_file {key_file} is missing beside {certificate_file}: restore the CA's private key."
+        ]
     try:
         with open(key_file, "rb") as stream:
             key = serialization.load_pem_private_key(stream.read(), settings["passphrase"].encode() or None)
     except TypeError:
         return [
-            f"The private key of the CA in {key_file} is not encrypted: encrypt it with {PASSPHRASE_VARIABLE} "
+            f"The private key of the CA in {key_file} is not encrypted: encrypt it with tls_ca_passphrase "
             "(openssl pkey -aes256)."
         ]
     except ValueError:
-        return [f"{PASSPHRASE_VARIABLE} does not open {key_file}: set the passphrase that the CA's key was encrypted with."]
+        return [f"tls_ca_passphrase does not open {key_file}: set the passphrase that the CA's key was encrypted with."]
     if certificate_file not in present:
         return []
     with open(certificate_file, "rb") as stream:
         certificate = x509.load_pem_x509_certificate(stream.read())
     if _public_key_der(key.public_key()) != _public_key_der(certificate.public_key()):
-        return [f"{certificate_file} does not belong to {key_file}: tls_ca_certificate_file and its key must be a pair."]
+        return [
+            f"{certificate_file} does not belong to {key_file}: tls_ca_certificate_file and its key must be a pair."
+        ]
     return []
 
 
@@ -176,7 +182,7 @@ def _problems_of_provided(settings: t.Mapping[str, t.Any], now: datetime.datetim
     try:
         chain = x509.load_pem_x509_certificates(settings["certificate"].encode())
     except ValueError:
-        return ["tls_certificate holds no certificate: it must be PEM text that starts with -----BEGIN CERTIFICATE-----."]
+        return ["tls_certificate holds no certificate: it must be PEM text."]
     try:
         trusted = x509.load_pem_x509_certificates(settings["trusted"].encode())
     except ValueError:
@@ -184,7 +190,7 @@ def _problems_of_provided(settings: t.Mapping[str, t.Any], now: datetime.datetim
     try:
         key = serialization.load_pem_private_key(settings["private_key"].encode(), None)
     except (ValueError, TypeError):
-        return ["tls_private_key is no unencrypted PEM private key: keep it in the vault as PEM text without a passphrase."]
+        return ["tls_private_key is no unencrypted PEM private key: keep it in the vault without a passphrase."]
     certificate = chain[0]
     problems = []
     if _public_key_der(key.public_key()) != _public_key_der(certificate.public_key()):
@@ -198,6 +204,6 @@ def _problems_of_provided(settings: t.Mapping[str, t.Any], now: datetime.datetim
     }
     if not wanted <= names_of(certificate):
         problems.append(
-            f"tls_certificate does not cover {_listed(wanted - names_of(certificate))}: clients could not verify this host."
+            f"tls_certificate does not cover {_listed(wanted - names_of(certificate))}: clients could not verify it."
         )
     return problems
