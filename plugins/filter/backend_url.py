@@ -56,7 +56,7 @@ from ansible.errors import AnsibleFilterError
 from ansible_collections.resultops.celery.plugins.module_utils import _backend
 
 
-def backend_url(description: Mapping[str, Any], password: Any) -> str:
+def backend_url(description: Mapping[str, Any], password: object) -> str:
     try:
         return _backend.backend_url(description, password)
     except _backend.BackendError as error:

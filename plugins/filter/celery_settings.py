@@ -88,7 +88,7 @@ options:
 EXAMPLES = r"""
 - name: Show the settings
   ansible.builtin.debug:
-    msg: "{{ description | resultops.celery.celery_settings({'result_expires': 3600, 'result_serializer': 'msgpack'}) }}"
+    msg: "{{ description | resultops.celery.celery_settings({'result_expires': 3600}) }}"
   vars:
     description:
       kind: redis

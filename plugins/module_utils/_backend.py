@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -27,18 +27,18 @@ class Kind:
     settings: Callable[[Description, Options], dict[str, Any]]
 
 
-REDIS_FIELDS: dict[str, Any] = {
-    "kind": None,
-    "hosts": None,
-    "port": 6379,
-    "username": "",
-    "database": 0,
-    "key_prefix": "",
-    "tls": True,
-    "ca_file": "",
-    "certificate_file": "",
-    "private_key_file": "",
-}
+REDIS_FIELDS = (
+    "kind",
+    "hosts",
+    "port",
+    "username",
+    "database",
+    "key_prefix",
+    "tls",
+    "ca_file",
+    "certificate_file",
+    "private_key_file",
+)
 
 # Celery's own defaults: a setting that equals them is left out of the result.
 CELERY_DEFAULTS: dict[str, Any] = {
@@ -66,43 +66,40 @@ REDIS_OPTIONS: dict[str, Any] = {
 SERIALIZERS = ("json", "msgpack")
 
 
-def _text(description: Description, field: str, default: str = "") -> str:
+def _text(description: Description, field: str) -> str:
     value = description.get(field)
-    return default if value is None else str(value)
+    return "" if value is None else str(value)
 
 
-def _whole_number(where: str, value: Any, low: int, high: int | None = None) -> int:
+def _whole_number(where: str, value: object, low: int, high: int | None = None) -> int:
     allowed = f"a whole number from {low} to {high}" if high is not None else f"a whole number of at least {low}"
     refusal = BackendError(f"{where} is {value!r}, but it must be {allowed}.")
     if isinstance(value, bool):
         raise refusal
     try:
-        number = int(value)
-    except (TypeError, ValueError, OverflowError) as error:
+        number = int(str(value))
+    except ValueError as error:
         raise refusal from error
-    if number != value and str(number) != str(value):
-        raise refusal
-    if number < low or (high is not None and number > high):
+    if str(number) != str(value) or number < low or (high is not None and number > high):
         raise refusal
     return number
 
 
-def _flag(where: str, value: Any) -> bool:
+def _flag(where: str, value: object) -> bool:
     if not isinstance(value, bool):
         raise BackendError(f"{where} is {value!r}, but it must be true or false.")
     return value
 
 
-def _no_unknown(what: str, given: Mapping[str, Any], known: Mapping[str, Any]) -> None:
+def _no_unknown(what: str, given: Mapping[str, Any], known: Collection[str]) -> None:
     unknown = sorted(str(name) for name in given if name not in known)
     if unknown:
         raise BackendError(f"{what} has unknown entries {', '.join(unknown)}; allowed are {', '.join(known)}.")
 
 
-def _redis_description(description: Description) -> dict[str, Any]:
-    _no_unknown("The backend description", description, REDIS_FIELDS)
+def _redis_host(description: Description) -> str:
     hosts = description.get("hosts")
-    if isinstance(hosts, str) or not isinstance(hosts, (list, tuple)) or not all(str(host or "") for host in hosts):
+    if not isinstance(hosts, (list, tuple)) or not all(str(host or "") for host in hosts):
         raise BackendError("The hosts of the backend description must be a list of host names.")
     if len(hosts) != 1:
         raise BackendError(
@@ -112,19 +109,10 @@ def _redis_description(description: Description) -> dict[str, Any]:
     host = str(hosts[0])
     if any(character in host for character in "/@?#% \t\r\n"):
         raise BackendError(f"The host {host!r} of the backend description must be a bare host name or IP address.")
-    wanted = {
-        "host": host,
-        "port": _whole_number("The port of the backend description", description.get("port", 6379), 1, 65535),
-        "database": _whole_number("The database of the backend description", description.get("database", 0), 0),
-        "username": _text(description, "username"),
-        "key_prefix": _text(description, "key_prefix"),
-        "tls": _flag("The tls entry of the backend description", description.get("tls", True)),
-    }
-    if any(character.isspace() or character in "*?[]\\{}" for character in wanted["key_prefix"]):
-        raise BackendError(
-            f"The key_prefix {wanted['key_prefix']!r} of the backend description must not contain "
-            "white space or any of *?[]{}\\, which have a meaning in access rules."
-        )
+    return host
+
+
+def _tls_files(description: Description, tls: bool) -> dict[str, str]:
     files = {field: _text(description, field) for field in ("ca_file", "certificate_file", "private_key_file")}
     for field, path in files.items():
         # Celery decodes these values twice and its broker library once, so no encoding of a % suits both.
@@ -132,9 +120,9 @@ def _redis_description(description: Description) -> dict[str, Any]:
             raise BackendError(f"The {field} {path!r} of the backend description must not contain a percent sign.")
         if path and not path.startswith("/"):
             raise BackendError(f"The {field} {path!r} of the backend description must be an absolute path.")
-        if path and not wanted["tls"]:
+        if path and not tls:
             raise BackendError(f"The backend description gives a {field} but says tls: false; remove one of them.")
-    if wanted["tls"] and not files["ca_file"]:
+    if tls and not files["ca_file"]:
         raise BackendError(
             "The backend description asks for TLS without a ca_file; give the path of the CA certificate on the worker."
         )
@@ -142,7 +130,27 @@ def _redis_description(description: Description) -> dict[str, Any]:
         raise BackendError(
             "The backend description must give certificate_file and private_key_file together or leave out both."
         )
-    return {**wanted, **files}
+    return files
+
+
+def _redis_description(description: Description) -> dict[str, Any]:
+    _no_unknown("The backend description", description, REDIS_FIELDS)
+    tls = _flag("The tls entry of the backend description", description.get("tls", True))
+    wanted: dict[str, Any] = {
+        "host": _redis_host(description),
+        "port": _whole_number("The port of the backend description", description.get("port", 6379), 1, 65535),
+        "database": _whole_number("The database of the backend description", description.get("database", 0), 0),
+        "username": _text(description, "username"),
+        "key_prefix": _text(description, "key_prefix"),
+        "tls": tls,
+        **_tls_files(description, tls),
+    }
+    if any(character.isspace() or character in "*?[]\\{}" for character in wanted["key_prefix"]):
+        raise BackendError(
+            f"The key_prefix {wanted['key_prefix']!r} of the backend description must not contain "
+            "white space or any of *?[]{}\\, which have a meaning in access rules."
+        )
+    return wanted
 
 
 def _redis_url(description: Description, password: str) -> str:
@@ -190,7 +198,7 @@ def _redis_settings(description: Description, options: Options) -> dict[str, Any
         "result_backend_max_retries": _whole_number(
             "The result_backend_max_retries option", chosen["result_backend_max_retries"], 1
         ),
-        "result_backend_base_sleep_between_retries_ms": 500,
+        "result_backend_base_sleep_between_retries_ms": 250,
         "result_backend_max_sleep_between_retries_ms": 5000,
         "result_backend_thread_safe": _flag(
             "The result_backend_thread_safe option", chosen["result_backend_thread_safe"]
@@ -213,16 +221,14 @@ def _redis_settings(description: Description, options: Options) -> dict[str, Any
     if any(not "!" <= character <= "~" for character in settings["redis_client_name"]):
         raise BackendError("The redis_client_name must consist of printable ASCII characters without spaces.")
     return {
-        name: value
-        for name, value in settings.items()
-        if name not in CELERY_DEFAULTS or value != CELERY_DEFAULTS[name]
+        name: value for name, value in settings.items() if name not in CELERY_DEFAULTS or value != CELERY_DEFAULTS[name]
     }
 
 
 KINDS: dict[str, Kind] = {"redis": Kind(url=_redis_url, settings=_redis_settings)}
 
 
-def _kind(description: Any) -> Kind:
+def _kind(description: object) -> Kind:
     if not isinstance(description, Mapping):
         raise BackendError("The backend description must be a dictionary with the entries kind, hosts and more.")
     name = description.get("kind")
@@ -231,7 +237,7 @@ def _kind(description: Any) -> Kind:
     return KINDS[name]
 
 
-def backend_url(description: Description, password: Any) -> str:
+def backend_url(description: Description, password: object) -> str:
     """Return the URL with its password; the only place of the collection that builds one."""
     kind = _kind(description)
     secret = "" if password is None else str(password)

@@ -24,7 +24,7 @@ def secret_problems(values: Mapping[str, Any], minimum_length: int = 16) -> list
     return problems
 
 
-def _problem(value: Any, minimum_length: int) -> str | None:
+def _problem(value: object, minimum_length: int) -> str | None:
     if isinstance(value, (bool, int, float, list, tuple, dict)):
         return "must be a text; write it in quotes where it is set"
     text = "" if value is None else str(value)
