@@ -1,0 +1,364 @@
+#!/usr/bin/python
+# Copyright (c) 2026, the resultops.celery authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Keep the ACL users of a Redis or Valkey server."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: redis_acl
+short_description: Keep the ACL users of a Redis or Valkey server
+version_added: 0.1.0
+author:
+  - ResultOps engineers (@resultops)
+description:
+  - Writes the whole set of users to the server's C(aclfile), with hashes instead of passwords, and brings the running server in line with it.
+    A user that is not listed is removed.
+  - Users are compared by hashes and by what their rules allow, not by how the rules are written.
+  - The changes are applied in one transaction by C(ACL SETUSER) and never by C(ACL LOAD), which makes Redis 7.0 drop every connection.
+    Connections of a user stay open while only passwords are added or rights change.
+  - The user V(default) is always switched off, and keeps its rights on purpose. The server replays its append-only file as this user. Without
+    rights it would drop each transaction, and with them results that it had acknowledged, at the next start.
+  - Runs before the server exists, too. It then manages the file only.
+options:
+  path:
+    description:
+      - The server's C(aclfile).
+    type: path
+    required: true
+  users:
+    description:
+      - The whole set of users beside V(default).
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      name:
+        description:
+          - Name of the user. Letters, digits and C(_ . @ : -).
+        type: str
+        required: true
+      password:
+        description:
+          - Password of the user, of any printable characters.
+        type: str
+      previous_password:
+        description:
+          - Password before a change. Both are valid until this one is taken out again.
+        type: str
+      password_hashes:
+        description:
+          - SHA-256 hashes of further valid passwords, as 64 lower-case hex digits.
+        type: list
+        elements: str
+        default: []
+      profile:
+        description:
+          - V(admin) may do everything.
+          - V(results) may do what Celery's Redis result backend does, on the keys and channels of its prefix.
+          - V(broker) may do what Kombu's Redis transport does, on the keys and channels of its prefix.
+          - V(custom) may do what O(users[].rules) say.
+        type: str
+        choices: [admin, results, broker, custom]
+        default: custom
+      key_prefix:
+        description:
+          - The application's C(global_keyprefix). Letters, digits and C(_ . : -). Two users whose keys overlap are refused.
+          - For V(results) a C(_) is added unless it ends in one of C(: _ - .), as Celery does.
+          - For V(broker) it is used as it stands, as Kombu does, and it is required, because a queue is a key with any name.
+        type: str
+        default: ""
+      rules:
+        description:
+          - ACL rules such as V(~cache:*), V(&events), V(+get) and V(-@dangerous), starting from no rights. Only for V(custom).
+        type: list
+        elements: str
+        default: []
+      enabled:
+        description:
+          - Whether the user may log in.
+        type: bool
+        default: true
+  kill_revoked:
+    description:
+      - Close the connections of a user from whom a password was taken or who was disabled. The server does not ask for the password again on
+        an open connection, so that whoever knows the old one would otherwise stay connected. Clients that know a valid password reconnect.
+      - Connections of a removed user are always closed, by the server itself.
+    type: bool
+    default: true
+  server_version:
+    description:
+      - Version of the server, when it is neither running nor installed yet. C(client|setinfo) is only written for 7.2 and later, because
+        older servers refuse to start with it.
+    type: str
+  mode:
+    description:
+      - Permissions of the file.
+    type: raw
+    default: "0640"
+extends_documentation_fragment:
+  - ansible.builtin.files
+  - resultops.celery._redis
+attributes:
+  check_mode:
+    description: Can run in check_mode and return changed status prediction without modifying target.
+    support: full
+  diff_mode:
+    description: Returns the users that changed, with their rules and the first eight characters of each hash.
+    support: full
+  platform:
+    description: Target OS families the module runs on.
+    platforms: debian
+    support: full
+seealso:
+  - module: resultops.celery.redis_config
+"""
+
+EXAMPLES = r"""
+- name: Keep the users of the server
+  resultops.celery.redis_acl:
+    path: /etc/redis/users.acl
+    group: redis
+    unix_socket: /run/redis/redis-server.sock
+    login_user: admin
+    login_password: "{{ vault_redis_admin_password }}"
+    users:
+      - name: admin
+        password: "{{ vault_redis_admin_password }}"
+        profile: admin
+      - name: celery
+        password: "{{ vault_redis_celery_password }}"
+        profile: results
+      - name: celery_broker
+        password: "{{ vault_redis_broker_password }}"
+        profile: broker
+        key_prefix: "broker:"
+
+- name: Change a password while the old one stays valid
+  resultops.celery.redis_acl:
+    path: /etc/redis/users.acl
+    group: redis
+    unix_socket: /run/redis/redis-server.sock
+    login_user: admin
+    login_password: "{{ vault_redis_admin_password }}"
+    login_previous_password: "{{ vault_redis_admin_previous_password }}"
+    users:
+      - name: admin
+        password: "{{ vault_redis_admin_password }}"
+        previous_password: "{{ vault_redis_admin_previous_password }}"
+        profile: admin
+"""
+
+RETURN = r"""
+live:
+  description: Whether a server was running and was compared.
+  returned: success
+  type: bool
+  sample: true
+added:
+  description: Users that were added to the running server.
+  returned: success
+  type: list
+  elements: str
+  sample: [celery]
+changed_users:
+  description: Users of the running server whose passwords or rights were changed.
+  returned: success
+  type: list
+  elements: str
+  sample: [default]
+removed:
+  description: Users that were removed from the running server.
+  returned: success
+  type: list
+  elements: str
+  sample: [old_application]
+disconnected:
+  description: Users whose open connections were closed, because a password was taken from them or they were disabled.
+  returned: success
+  type: list
+  elements: str
+  sample: [celery]
+server_version:
+  description: Version of the server, or of the installed program while none is running. Empty when neither is there.
+  returned: success
+  type: str
+  sample: 7.0.15
+"""
+
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.resultops.celery.plugins.module_utils import _redis, _redis_acl
+
+
+class Reconciliation:
+    """One run: compare everything, then change the server, then the file."""
+
+    def __init__(self, module: AnsibleModule) -> None:
+        self.module = module
+        self.params: dict[str, Any] = module.params
+        self.server: _redis.Server | None = None
+        self.wanted: dict[str, _redis_acl.User] = {}
+        self.live: dict[str, _redis_acl.User] = {}
+        self.added: list[str] = []
+        self.changed: list[str] = []
+        self.removed: list[str] = []
+        self.revoked: list[str] = []
+
+    def run(self) -> dict[str, Any]:
+        self.server = _redis.connect(self.params)
+        version = self._version()
+        self.wanted = _redis_acl.declared_users(self.params["users"], version is not None and version.at_least(7, 2))
+        file = _redis.ManagedFile(self.module, self.params["path"], _redis_acl.rendered(self.wanted))
+        if self.server:
+            self._compare(self.server)
+        if not self.module.check_mode:
+            if file.differs:
+                file.stage()
+            if self.server:
+                self._apply(self.server)
+            if file.differs:
+                self._commit(file)
+        attributes_differ = file.keep_attributes()
+        return {
+            "changed": bool(file.differs or attributes_differ or self.added or self.changed or self.removed),
+            "live": self.server is not None,
+            "added": self.added,
+            "changed_users": self.changed,
+            "removed": self.removed,
+            "disconnected": self.revoked,
+            "server_version": version.number if version else "",
+            "diff": self._diff(file),
+        }
+
+    def _version(self) -> _redis.Version | None:
+        if self.server:
+            return self.server.version
+        if self.params["server_version"]:
+            return _redis.Version("server_version", self.params["server_version"])
+        version = _redis.installed_version(self.params["server_binary"])
+        if version is None and not self.module.check_mode:
+            raise _redis.RedisError(
+                "No server is running or installed (server_binary): set server_version, on which the rules depend."
+            )
+        return version
+
+    def _compare(self, server: _redis.Server) -> None:
+        catalogue = _catalogue(server)
+        for name, user in sorted(self.wanted.items()):
+            for rule in user.unknown_rules(catalogue):
+                raise _redis.RedisError(
+                    f"{server.version.text} does not know the rule {rule}, which the user {name} in users has."
+                )
+        self.live = {user.name: user for user in map(_redis_acl.parsed_line, server.call("ACL", "LIST"))}
+        for name in sorted(self.wanted):
+            if name not in self.live:
+                self.added.append(name)
+            elif self.wanted[name].meaning(catalogue) != self.live[name].meaning(catalogue):
+                self.changed.append(name)
+                if self.params["kill_revoked"] and self.wanted[name].takes_access_from(self.live[name]):
+                    self.revoked.append(name)
+        self.removed = sorted(self.live.keys() - self.wanted.keys())
+
+    def _apply(self, server: _redis.Server) -> None:
+        own_name = server.call("ACL", "WHOAMI")
+        changes = [self._declaration(self.wanted[name]) for name in (*self.added, *self.changed)]
+        changes += [("ACL", "DELUSER", name) for name in self.removed if name != own_name]
+        changes += [("CLIENT", "KILL", "USER", name) for name in self.revoked]
+        if changes:
+            for reply in server.transaction(changes):
+                if isinstance(reply, Exception):
+                    self._restore(server)
+                    raise reply
+        if own_name in self.removed:
+            # The server closes this connection before the answer arrives.
+            server.send_last("ACL", "DELUSER", own_name)
+
+    def _restore(self, server: _redis.Server) -> None:
+        before = [self._declaration(self.live[name]) for name in (*self.changed, *self.removed)]
+        server.transaction([*before, *(("ACL", "DELUSER", name) for name in self.added)])
+
+    def _declaration(self, user: _redis_acl.User) -> tuple[str, ...]:
+        return ("ACL", "SETUSER", user.name, "reset", *user.tokens)
+
+    def _commit(self, file: _redis.ManagedFile) -> None:
+        try:
+            file.commit()
+        except (SystemExit, OSError):
+            if self.server:
+                self._restore(self.server)
+            raise
+
+    def _diff(self, file: _redis.ManagedFile) -> list[dict[str, str]]:
+        result = []
+        if file.differs:
+            result.append(
+                {
+                    "before_header": file.path,
+                    "after_header": file.path,
+                    "before": _redis_acl.masked(file.text_before),
+                    "after": _redis_acl.masked(_redis_acl.rendered(self.wanted)),
+                }
+            )
+        names = sorted({*self.added, *self.changed, *self.removed})
+        if names and self.server:
+            result.append(
+                {
+                    "before_header": f"server at {self.server.where}",
+                    "after_header": f"server at {self.server.where}",
+                    "before": "".join(f"{self.live[name].shown}\n" for name in names if name in self.live),
+                    "after": "".join(f"{self.wanted[name].shown}\n" for name in names if name in self.wanted),
+                }
+            )
+        return result
+
+
+def _catalogue(server: _redis.Server) -> _redis_acl.Catalogue:
+    categories = {name: frozenset(server.call("ACL", "CAT", name)) for name in server.call("ACL", "CAT")}
+    return _redis_acl.Catalogue(categories, frozenset().union(*categories.values()))
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "path": {"type": "path", "required": True},
+            "users": {
+                "type": "list",
+                "elements": "dict",
+                "required": True,
+                "options": {
+                    "name": {"type": "str", "required": True},
+                    "password": {"type": "str", "no_log": True},
+                    "previous_password": {"type": "str", "no_log": True},
+                    "password_hashes": {"type": "list", "elements": "str", "default": [], "no_log": True},
+                    "profile": {
+                        "type": "str",
+                        "choices": ["admin", "results", "broker", "custom"],
+                        "default": "custom",
+                    },
+                    "key_prefix": {"type": "str", "default": "", "no_log": False},
+                    "rules": {"type": "list", "elements": "str", "default": []},
+                    "enabled": {"type": "bool", "default": True},
+                },
+            },
+            "kill_revoked": {"type": "bool", "default": True},
+            "server_version": {"type": "str"},
+            "mode": {"type": "raw", "default": "0640"},
+            **_redis.CONNECTION_ARGUMENTS,
+        },
+        add_file_common_args=True,
+        supports_check_mode=True,
+        **_redis.CONNECTION_RULES,
+    )
+    try:
+        result = Reconciliation(module).run()
+    except (_redis.RedisError, _redis_acl.AclError) as problem:
+        module.fail_json(msg=str(problem))
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()
