@@ -17,6 +17,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from types import ModuleType
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
@@ -327,14 +328,14 @@ def read_environment(path: str) -> dict[str, str]:
     return _EnvironmentParser().parse(text)
 
 
-def load_application(env_file: str, config_directory: str, config_module: str, redact: Redactor) -> Any:  # noqa: ANN401
-    """Return a Celery application with exactly the settings of the worker."""
+def load_settings(env_file: str, config_directory: str, config_module: str, redact: Redactor) -> ModuleType:
+    """Return the configuration module of the worker, loaded in the environment of the worker."""
     logging.disable(logging.CRITICAL)
     environment = read_environment(env_file)
     redact.learn_environment(environment)
     os.environ.update(environment)
     try:
-        celery = importlib.import_module("celery")
+        importlib.import_module("celery")
     except ImportError as error:
         raise CheckFailedError(
             "config",
@@ -344,19 +345,29 @@ def load_application(env_file: str, config_directory: str, config_module: str, r
     if config_directory not in sys.path:
         sys.path.insert(0, config_directory)
     try:
-        settings = importlib.import_module(config_module)
+        return importlib.import_module(config_module)
     except Exception as error:
         raise CheckFailedError(
             "config",
             f"The Celery configuration {config_module} in {config_directory} cannot be loaded "
             f"({type(error).__name__}: {error}); correct it and deploy the worker again.",
         ) from error
-    app = celery.Celery("resultops-check", set_as_current=False)
+
+
+def application(settings: ModuleType, timeout: float, **overrides: object) -> Any:  # noqa: ANN401 - Celery has no types
+    """Return a Celery application as the worker's, but one that reports an error instead of retrying."""
+    app = importlib.import_module("celery").Celery("resultops-check", set_as_current=False)
     app.config_from_object(settings)
-    app.conf.result_backend_always_retry = False
-    for url in (app.conf.result_backend, app.conf.broker_url):
-        if isinstance(url, str):
-            redact.learn_url(url)
+    app.conf.update(
+        result_backend_always_retry=False,
+        result_backend_transport_options={
+            **(app.conf.result_backend_transport_options or {}),
+            "retry_policy": {"max_retries": 0},
+        },
+        redis_socket_timeout=timeout,
+        redis_socket_connect_timeout=timeout,
+        **overrides,
+    )
     return app
 
 

@@ -1,0 +1,461 @@
+#!/usr/bin/python
+# Copyright (c) 2026, the resultops.celery authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: result_backend_check
+short_description: Check a Celery result backend as a worker uses it
+version_added: 0.1.0
+author: ResultOps engineers (@resultops)
+description:
+  - Loads the environment file and the configuration module of a worker and does with the result backend what Celery
+    does. It connects, stores a result, reads it back, waits for one, completes a chord, sees a result expire, and
+    deletes what it wrote.
+  - Each step is one row with its time. A failed row names a failure class and the likely remedy. Steps that cannot
+    work after a failure are skipped.
+  - The probe results have names of their own, expire by themselves, and are deleted also after a failure.
+  - Run it with the Python interpreter of the worker's virtual environment, as the user of the worker.
+requirements:
+  - celery with the client library of the backend, in the interpreter that runs the module
+attributes:
+  check_mode:
+    description: Can run in C(check_mode) and return what would happen without changing the target.
+    support: full
+    details: In check mode the module connects and signs in, and skips all checks that store something.
+  diff_mode:
+    description: Returns details on what changed in diff mode.
+    support: none
+    details: Nothing is changed.
+  platform:
+    description: The platforms that the module runs on.
+    platforms: posix
+    support: full
+options:
+  env_file:
+    description:
+      - The environment file of the worker, in the syntax of a systemd C(EnvironmentFile).
+      - Its variables are set before the configuration module is loaded. It has to hold
+        C(CELERY_RESULT_BACKEND) unless the module sets C(result_backend).
+    type: path
+    required: true
+  config_directory:
+    description: The directory of the configuration module.
+    type: path
+    required: true
+  config_module:
+    description: The name of the configuration module.
+    type: str
+    default: celeryconfig
+  serializers:
+    description:
+      - The serializers to store and read results with. Without any, it is the one that the worker uses.
+    type: list
+    elements: str
+    default: []
+  checks:
+    description:
+      - What to check once the connection works. V(store) stores and reads, V(wait) is woken by the notification of a
+        result, V(chord) uses groups and chords, V(expire) needs about one second to see a result disappear.
+      - The connection itself is always checked.
+    type: list
+    elements: str
+    choices: [store, wait, chord, expire]
+    default: [store, wait, chord, expire]
+  timeout:
+    description: Seconds that a single answer of the server may take.
+    type: float
+    default: 10
+  report_only:
+    description:
+      - Return failed checks in RV(checks) without failing the task, to gather those of all hosts first.
+      - Whoever sets it has to look at RV(failed_checks). A crash of the module still fails the task.
+    type: bool
+    default: false
+seealso:
+  - module: resultops.celery.task_roundtrip
+"""
+
+EXAMPLES = r"""
+- name: Check the result backend from a worker host
+  resultops.celery.result_backend_check:
+    env_file: /etc/celery/app/.env
+    config_directory: /etc/celery/app
+  become: true
+  become_user: celery
+  vars:
+    ansible_python_interpreter: /opt/celery/app/venv/bin/python
+
+- name: Check that results can be stored in two ways, and leave out what takes longest
+  resultops.celery.result_backend_check:
+    env_file: /etc/celery/app/.env
+    config_directory: /etc/celery/app
+    serializers: [json, msgpack]
+    checks: [store, wait]
+  become: true
+  become_user: celery
+  vars:
+    ansible_python_interpreter: /opt/celery/app/venv/bin/python
+"""
+
+RETURN = r"""
+checks:
+  description: One row for each check, in their order.
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    check:
+      description: The name of the check.
+      type: str
+      sample: store_json
+    backend:
+      description: The kind of the backend, or V(unknown) if the configuration does not tell.
+      type: str
+      sample: redis
+    host:
+      description: Empty; the filter P(resultops.celery.verify_report#filter) adds the host.
+      type: str
+      sample: ""
+    status:
+      description: One of V(passed), V(failed) and V(skipped).
+      type: str
+      sample: failed
+    failure_class:
+      description: The class of the failure, or none.
+      type: str
+      sample: oom
+    seconds:
+      description: How long the check took.
+      type: float
+      sample: 0.004
+    detail:
+      description: What was found, or what went wrong and the likely remedy. Never contains a secret.
+      type: str
+      sample: >-
+        OutOfMemoryError: command not allowed when used memory > 'maxmemory'. Raise maxmemory of the server, shorten
+        result_expires, or store smaller results.
+failed_checks:
+  description: How many checks failed.
+  returned: always
+  type: int
+  sample: 1
+"""
+
+import sys
+import threading
+import time
+from functools import partial
+from types import ModuleType
+from typing import Any
+from uuid import uuid4
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.resultops.celery.plugins.module_utils import _celery_client as client
+from ansible_collections.resultops.celery.plugins.module_utils import _report
+
+CONNECTION_CHECKS = ["dns", "tcp", "tls", "auth"]
+PAYLOAD = {"text": "résumé ✓", "numbers": [1, 2.5, None, True], "nested": {"list": [[], {}]}}
+SHORT_EXPIRY = 1
+EXPIRY_PATIENCE = 3.0
+LISTENING = 0.2
+
+
+class ChordBody:
+    """Stands for the body of the probe chord: keeps the results instead of publishing a task."""
+
+    task = "resultops.probe"
+    id = "resultops.probe"
+
+    def __init__(self) -> None:
+        self.options: dict[str, Any] = {}
+        self.results: Any = None
+
+    def delay(self, results: Any) -> None:  # noqa: ANN401 - whatever the tasks of a chord return
+        self.results = results
+
+
+class HeaderTask:
+    """Stands for the request of one task in the header of the probe chord."""
+
+    def __init__(self, group: str, index: int, body: ChordBody) -> None:
+        self.id = str(uuid4())
+        self.group = group
+        self.group_index = index
+        self.chord = body
+
+
+class BackendProbe:
+    """What a worker and a waiting client do with a Redis result backend."""
+
+    def __init__(self, settings: ModuleType, timeout: float) -> None:
+        self._settings = settings
+        self._timeout = timeout
+        self._app = self._application()
+        self._backend = self._app.backend
+        self._keys: set[str] = set()
+
+    def _application(self, serializer: str = "") -> Any:  # noqa: ANN401 - Celery has no types
+        """Return an application of its own, so that its backend has connections of its own."""
+        app = client.application(self._settings, self._timeout)
+        if serializer and serializer != app.conf.result_serializer:
+            app.conf.update(result_serializer=serializer, result_accept_content=[serializer])
+        return app
+
+    @property
+    def address(self) -> tuple[str, int]:
+        return str(self._backend.connparams["host"]), int(self._backend.connparams["port"])
+
+    @property
+    def serializer(self) -> str:
+        return str(self._app.conf.result_serializer)
+
+    @property
+    def uses_tls(self) -> bool:
+        return "ssl_cert_reqs" in self._backend.connparams
+
+    def dns(self) -> str:
+        host = self.address[0]
+        return f"The name {host} resolves to {', '.join(client.resolve(host, self._timeout))}."
+
+    def tcp(self) -> str:
+        return client.connect(*self.address, self._timeout)
+
+    def tls(self) -> str:
+        if not self.uses_tls:
+            if client.speaks_tls(*self.address, self._timeout):
+                raise client.CheckFailedError(
+                    "tls", "The server expects TLS but the URL begins with redis://. Write rediss:// in the URL."
+                )
+            return "The connection is not encrypted, because the URL begins with redis://."
+        return client.handshake(*self.address, self._backend.connparams, self._timeout)
+
+    def auth(self) -> str:
+        self._backend.client.ping()
+        user = self._backend.connparams.get("username") or "the default user"
+        return f"Signed in as {user}, database {self._backend.connparams['db']}."
+
+    def _task(self) -> str:
+        task = str(uuid4())
+        self._keys.add(self._backend.get_key_for_task(task))
+        return task
+
+    def store(self, serializer: str, task: str) -> str:
+        backend = self._application(serializer).backend
+        self._keys.add(backend.get_key_for_task(task))
+        backend.store_result(task, PAYLOAD, "SUCCESS")
+        return f"Celery {sys.modules['celery'].__version__} stored a result as {serializer}."
+
+    def read(self, serializer: str, task: str) -> str:
+        found = self._application(serializer).backend.get_task_meta(task, cache=False)
+        self._expect(found, "SUCCESS", PAYLOAD, "serializer")
+        return "Another connection read the same result."
+
+    @staticmethod
+    def _expect(found: dict[str, Any], status: str, result: object, failure_class: str) -> None:
+        if found["status"] != status:
+            raise client.CheckFailedError(
+                "unknown",
+                f"The state of the stored result is {found['status']} instead of {status}. "
+                "See whether the server evicts keys (maxmemory-policy) or another program deletes them.",
+            )
+        if found["result"] != result:
+            raise client.CheckFailedError(
+                failure_class, f"The result came back changed. {client.REMEDIES[failure_class]}"
+            )
+
+    def wait(self, serializer: str) -> str:
+        app = self._application(serializer)
+        waiting, storing = app.backend, self._application(serializer).backend
+        task = self._task()
+        storing.client.ping()
+        waiting.on_task_call(None, task)
+        problems: list[Exception] = []
+
+        def store_later() -> None:
+            time.sleep(LISTENING)
+            try:
+                storing.store_result(task, PAYLOAD, "SUCCESS")
+            except Exception as error:  # noqa: BLE001 - raised again by the thread that waits
+                problems.append(error)
+
+        started = time.monotonic()
+        worker = threading.Thread(target=store_later, daemon=True)
+        worker.start()
+        try:
+            result = app.AsyncResult(task).get(timeout=self._timeout + LISTENING)
+        except Exception as error:
+            worker.join(self._timeout)
+            if problems:
+                raise problems[0] from None
+            if client.classify(error)[0] == "timeout":
+                raise client.CheckFailedError(
+                    "timeout",
+                    "The result was stored, but its notification did not arrive. "
+                    "See that the user may publish and subscribe to the channels celery-task-meta-*.",
+                ) from error
+            raise
+        finally:
+            waiting.result_consumer.stop()
+        self._expect({"status": "SUCCESS", "result": result}, "SUCCESS", PAYLOAD, "serializer")
+        return (
+            f"The notification woke the waiting client {time.monotonic() - started - LISTENING:.3f} s after the store."
+        )
+
+    def chord(self) -> str:
+        backend = self._application().backend
+        group = str(uuid4())
+        self._keys.update(backend.get_key_for_group(group, suffix) for suffix in ("", ".j", ".t", ".s", ".d", ".c"))
+        problems: list[BaseException] = []
+
+        def keep_error(*_arguments: object) -> None:
+            error = sys.exc_info()[1]
+            if error is not None:
+                problems.append(error)
+
+        backend.chord_error_from_stack = keep_error
+        tasks = [self._task(), self._task()]
+        members = self._app.GroupResult(group, [self._app.AsyncResult(task) for task in tasks])
+        backend.save_group(group, members)
+        restored = backend.restore_group(group, cache=False)
+        if restored is None or [member.id for member in restored.results] != tasks:
+            raise client.CheckFailedError("unknown", f"The saved group came back changed. {client.REMEDIES['unknown']}")
+        backend.delete_group(group)
+        body = ChordBody()
+        backend.set_chord_size(group, 2)
+        for index in range(2):
+            backend.on_chord_part_return(HeaderTask(group, index, body), "SUCCESS", index)
+        if problems:
+            raise problems[0]
+        if body.results != [0, 1]:
+            raise client.CheckFailedError("unknown", f"The chord did not complete. {client.REMEDIES['unknown']}")
+        backend.add_to_chord(group, None)
+        return "A group was saved and restored, and a chord of two tasks completed."
+
+    def expire(self) -> str:
+        configured = self._backend.expires
+        if not configured:
+            raise client.CheckFailedError(
+                "config", "Results never expire, so they fill the server. Set result_expires to a number of seconds."
+            )
+        lasting, brief = self._task(), self._task()
+        backend = self._application().backend
+        backend.store_result(lasting, PAYLOAD, "SUCCESS")
+        # EXPIRE ... LT changes nothing exactly if there is an expiry that is not longer; TTL would need another right.
+        if backend.client.expire(backend.get_key_for_task(lasting), configured + 1, lt=True):
+            raise client.CheckFailedError(
+                "config", f"A stored result does not expire within the configured {configured} s."
+            )
+        backend.expires = SHORT_EXPIRY
+        backend.store_result(brief, PAYLOAD, "SUCCESS")
+        started = time.monotonic()
+        key = backend.get_key_for_task(brief)
+        while backend.client.get(key) is not None:
+            if time.monotonic() - started > SHORT_EXPIRY + EXPIRY_PATIENCE:
+                raise client.CheckFailedError(
+                    "unknown",
+                    f"A result with an expiry of {SHORT_EXPIRY} s is still there. {client.REMEDIES['unknown']}",
+                )
+            time.sleep(0.05)
+        seconds = time.monotonic() - started
+        return f"Results expire within {configured} s; one of {SHORT_EXPIRY} s was gone after {seconds:.1f} s."
+
+    def delete(self) -> str:
+        backend = self._application().backend
+        for key in sorted(self._keys):
+            backend.delete(key)
+        if backend.client.exists(*sorted(self._keys)):
+            raise client.CheckFailedError("unknown", f"Deleted results are still there. {client.REMEDIES['unknown']}")
+        return f"Nothing is left of {len(self._keys)} probe keys."
+
+
+def run_checks(run: client.CheckRun, probe: BackendProbe, wanted: dict[str, Any], check_mode: bool) -> None:
+    serializers = wanted["serializers"] or [probe.serializer]
+    steps = [f"{step}_{name}" for name in serializers for step in _steps_of_serializer(wanted["checks"])]
+    steps += [step for step in ("chord", "expire") if step in wanted["checks"]]
+    for position, check in enumerate(CONNECTION_CHECKS):
+        if not run.run(check, getattr(probe, check)):
+            run.skip([*CONNECTION_CHECKS[position + 1 :], *steps, "delete"], f"Skipped because {check} failed.")
+            return
+    if check_mode:
+        run.skip([*steps, "delete"], "Skipped in check mode, because it stores results.")
+        return
+    try:
+        _run_steps(run, probe, steps)
+    finally:
+        run.run("delete", probe.delete)
+
+
+def _steps_of_serializer(checks: list[str]) -> list[str]:
+    return (["store", "read"] if "store" in checks else []) + (["wait"] if "wait" in checks else [])
+
+
+def _run_steps(run: client.CheckRun, probe: BackendProbe, steps: list[str]) -> None:
+    task = str(uuid4())
+    stopped_by: dict[str, str] = {}
+    for check in steps:
+        step, _separator, serializer = check.partition("_")
+        reason = stopped_by.get("") or stopped_by.get(serializer)
+        if reason:
+            run.skip([check], f"Skipped because {reason} failed.")
+            continue
+        if not serializer:
+            run.run(check, getattr(probe, step))
+            continue
+        if step == "store":
+            task = str(uuid4())
+        arguments = [serializer] if step == "wait" else [serializer, task]
+        if not run.run(check, partial(getattr(probe, step), *arguments)) and step == "store":
+            stops_all = run.rows[-1]["failure_class"] not in ("serializer", "config")
+            stopped_by["" if stops_all else serializer] = check
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "env_file": {"type": "path", "required": True},
+            "config_directory": {"type": "path", "required": True},
+            "config_module": {"type": "str", "default": "celeryconfig"},
+            "serializers": {"type": "list", "elements": "str", "default": []},
+            "checks": {
+                "type": "list",
+                "elements": "str",
+                "choices": ["store", "wait", "chord", "expire"],
+                "default": ["store", "wait", "chord", "expire"],
+            },
+            "timeout": {"type": "float", "default": 10},
+            "report_only": {"type": "bool", "default": False},
+        },
+        supports_check_mode=True,
+    )
+    wanted = module.params
+    if wanted["timeout"] <= 0:
+        module.fail_json(msg=f"The timeout is {wanted['timeout']}, but it must be more than 0 seconds.")
+    run = client.CheckRun("unknown")
+    probes: list[BackendProbe] = []
+
+    def config() -> str:
+        settings = client.load_settings(
+            wanted["env_file"], wanted["config_directory"], wanted["config_module"], run.redact
+        )
+        url = client.application(settings, wanted["timeout"]).conf.result_backend
+        run.redact.learn_url(str(url or ""))
+        run.backend = client.backend_kind(url)
+        probes.append(BackendProbe(settings, wanted["timeout"]))
+        return f"Loaded {wanted['config_module']} and {wanted['env_file']}."
+
+    if run.run("config", config, otherwise="config"):
+        run_checks(run, probes[0], wanted, module.check_mode)
+    else:
+        run.skip([*CONNECTION_CHECKS, *wanted["checks"], "delete"], "Skipped because config failed.")
+    failures = run.failures
+    result = {"changed": False, "checks": run.rows, "failed_checks": len(failures)}
+    if failures and not wanted["report_only"]:
+        module.fail_json(msg=_report.failure_sentence(failures[0]), **result)
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()
