@@ -30,9 +30,7 @@ class Installation:
         }
 
     def run(self, *command: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            command, cwd=self.home, env=self.environment, capture_output=True, text=True, check=False
-        )
+        return subprocess.run(command, cwd=self.home, env=self.environment, capture_output=True, text=True, check=False)
 
     def expect(self, *command: str) -> str:
         done = self.run(*command)
@@ -91,7 +89,7 @@ class Installation:
         done = self.run(*command)
         sentences = [line.strip() for line in done.stdout.splitlines() if "placeholder" in line]
         if not done.returncode or not sentences or "changed=0" not in done.stdout:
-            sys.exit(f"{COLLECTION}.site did not refuse the placeholders of inventories/single:\n{done.stdout}{done.stderr}")
+            sys.exit(f"{COLLECTION}.site did not refuse the example's placeholders:\n{done.stdout}{done.stderr}")
         return sentences[0]
 
 
