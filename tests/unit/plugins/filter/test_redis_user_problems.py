@@ -1,0 +1,40 @@
+# Copyright (c) 2026, the resultops.celery authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import pytest
+from ansible_collections.resultops.celery.plugins.filter.redis_user_problems import redis_user_problems
+
+PASSWORD = "long enough for a test"
+
+
+def user(name: str = "celery", **changes):
+    return {"name": name, "profile": "results", "password": PASSWORD, **changes}
+
+
+def test_good_accounts():
+    users = [user(), user("other", key_prefix="other"), user("broker", profile="broker", key_prefix="queue-")]
+    assert redis_user_problems(users) == []
+
+
+def test_hashes_replace_the_password():
+    assert redis_user_problems([user(password="", password_hashes=["0" * 64])]) == []
+
+
+@pytest.mark.parametrize(
+    ("users", "expected"),
+    [
+        ([user(password="")], "redis_users[celery].password is missing"),
+        ([user(password="secret")], "redis_users[celery].password is too short"),
+        ([user(password="celery_test_your_key_here")], "redis_users[celery].password still holds the placeholder"),
+        ([user("one"), user("two")], "The users one and two in redis_users could read each other's keys"),
+        ([user(key_prefix="a*")], "in redis_users has the key_prefix"),
+        ([user(profile="broker")], "in redis_users has the profile broker without a key_prefix"),
+    ],
+)
+def test_bad_accounts(users, expected):
+    (sentence,) = redis_user_problems(users, "redis_users")
+    assert expected in sentence
+    assert PASSWORD not in sentence
