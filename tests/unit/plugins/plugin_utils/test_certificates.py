@@ -153,6 +153,10 @@ class TestInputOfAuthority:
     def test_good(self, given):
         assert certificates.problems_of_input(given) == []
 
+    @pytest.mark.parametrize("absent", ["dns_names", "ip_addresses"])
+    def test_names_of_one_kind_suffice(self, given, absent):
+        assert certificates.problems_of_input({**given, absent: []}) == []
+
     def test_nothing_there_yet(self, given, tmp_path):
         for name in ("ca.crt", "ca.key"):
             (tmp_path / name).unlink()
