@@ -13,7 +13,7 @@ description:
   - Takes what P(resultops.celery.result_backend_check#module) and P(resultops.celery.task_roundtrip#module) returned on
     each host, and gives the list that is written to C(reports/verify.json).
   - A host without a result, and a check that crashed, appear as failed rows.
-positional: variables, results, backend
+positional: variables, results, reached, backend
 options:
   _input:
     description: The names of the hosts that should have been checked.
@@ -25,8 +25,15 @@ options:
     type: dict
     required: true
   results:
-    description: The names of the registered variables by the name of the check to report if there are no rows.
-    type: dict
+    description:
+      - One entry for each registered result, with its C(variable), the name of the C(check) to report if the result has
+        no rows, and the sentence to report if its task was C(skipped).
+    type: list
+    elements: dict
+    required: true
+  reached:
+    description: The variable that is registered on every host that was reached, and on those that were unreachable.
+    type: str
     required: true
   backend:
     description: The kind of the backend for rows of hosts that gave no result.
@@ -37,7 +44,12 @@ options:
 EXAMPLES = r"""
 - name: Show all rows
   ansible.builtin.debug:
-    msg: "{{ ansible_play_hosts_all | resultops.celery.verify_report(hostvars, {'task_roundtrip': 'roundtrip'}) }}"
+    msg: "{{ ansible_play_hosts_all | resultops.celery.verify_report(hostvars, results, 'ping') }}"
+  vars:
+    results:
+      - variable: roundtrip
+        check: task_roundtrip
+        skipped: The host runs no worker.
 """
 
 RETURN = r"""
@@ -62,9 +74,13 @@ from ansible_collections.resultops.celery.plugins.module_utils import _report
 
 
 def verify_report(
-    hosts: Iterable[str], variables: Mapping[str, Any], results: Mapping[str, str], backend: str = "redis"
+    hosts: Iterable[str],
+    variables: Mapping[str, Any],
+    results: Iterable[Mapping[str, str]],
+    reached: str,
+    backend: str = "redis",
 ) -> list[dict[str, Any]]:
-    return _report.verify_report(hosts, variables, results, backend)
+    return _report.verify_report(hosts, variables, results, reached, backend)
 
 
 class FilterModule:

@@ -64,48 +64,53 @@ def failure_sentence(entry: Mapping[str, Any]) -> str:
 def verify_report(
     hosts: Iterable[str],
     variables: Mapping[str, Mapping[str, Any]],
-    results: Mapping[str, str],
-    backend: str = "redis",
+    results: Iterable[Mapping[str, str]],
+    reached: str,
+    backend: str,
 ) -> list[dict[str, Any]]:
     """Gather the rows of every host; a host without results becomes a failed row, never a missing one."""
     rows: list[dict[str, Any]] = []
     for host in hosts:
-        rows.extend(_host_rows(str(host), variables[host], results, backend))
+        own = variables[host]
+        absence = _absence(own.get(reached))
+        if absence:
+            rows.append({**absence, "backend": backend, "host": str(host)})
+            continue
+        for wanted in results:
+            rows.extend(_result_rows(wanted, str(host), own.get(wanted["variable"]) or {}, backend))
     return rows
 
 
-def _host_rows(
-    host: str, variables: Mapping[str, Any], results: Mapping[str, str], backend: str
-) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = []
-    for check, variable in results.items():
-        result = variables.get(variable)
-        if result is None or result.get("unreachable"):
-            said = "it failed earlier in this run" if result is None else _first_line(result)
-            detail = f"No check ran on this host: {said}."
-            return [
-                *rows,
-                row(REACHED, backend, "failed", detail.replace("..", "."), failure_class="unreachable", host=host),
-            ]
-        rows.extend(_result_rows(check, host, result, backend))
-    return rows
+def _absence(reached: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    if reached is None:
+        said, failure_class = "it failed earlier in this run", "unreachable"
+    elif reached.get("unreachable"):
+        said, failure_class = _message(reached), "unreachable"
+    elif reached.get("failed"):
+        said, failure_class = _message(reached), "unknown"
+    else:
+        return None
+    return row(REACHED, "", "failed", f"No check ran on this host: {said.rstrip('.')}.", failure_class=failure_class)
 
 
-def _result_rows(check: str, host: str, result: Mapping[str, Any], backend: str) -> list[dict[str, Any]]:
+def _result_rows(wanted: Mapping[str, str], host: str, result: Mapping[str, Any], backend: str) -> list[dict[str, Any]]:
+    check = wanted["check"]
     if "checks" in result:
         return [{**entry, "host": host} for entry in result["checks"]]
     if result.get("skipped"):
-        return [row(check, backend, "skipped", "The worker is not installed on this host yet.", host=host)]
-    said = _first_line(result)
+        return [row(check, backend, "skipped", wanted["skipped"], host=host)]
+    said = _message(result)
+    if result.get("unreachable"):
+        detail = f"The connection broke: {said}"
+        return [row(check, backend, "failed", detail, failure_class="unreachable", host=host)]
     if NOT_DEPLOYED.search(" ".join(str(result.get(key, "")) for key in ("msg", "module_stderr"))):
         detail = f"The worker's Python or user is missing, so run the workers playbook first: {said}"
         return [row(check, backend, "failed", detail, failure_class="config", host=host)]
     return [row(check, backend, "failed", f"The check ended without a result: {said}", host=host)]
 
 
-def _first_line(result: Mapping[str, Any]) -> str:
-    lines = str(result.get("msg") or "no message was given").strip().splitlines()
-    return lines[0][:300]
+def _message(result: Mapping[str, Any]) -> str:
+    return " ".join(str(result.get("msg") or "no message was given").split())[:300]
 
 
 def verify_summary(rows: Iterable[Mapping[str, Any]], most_failures: int = 5) -> dict[str, Any]:
@@ -122,18 +127,12 @@ def verify_summary(rows: Iterable[Mapping[str, Any]], most_failures: int = 5) ->
 
 
 def _table(rows: list[Mapping[str, Any]]) -> list[str]:
-    cells = [("host", "check", "status", "seconds", "detail")]
+    cells = [("host", "check", "seconds", "status")]
     for entry in rows:
         status = f"FAILED {entry['failure_class']}" if entry["status"] == "failed" else str(entry["status"])
-        detail = str(entry["detail"])
-        cells.append(
-            (
-                str(entry["host"]),
-                str(entry["check"]),
-                status,
-                f"{entry['seconds']:.3f}",
-                detail if len(detail) <= 80 else f"{detail[:77]}...",
-            )
-        )
-    widths = [max(len(line[column]) for line in cells) for column in range(4)]
-    return ["  ".join([*(line[i].ljust(widths[i]) for i in range(4)), line[4]]).rstrip() for line in cells]
+        cells.append((str(entry["host"]), str(entry["check"]), f"{entry['seconds']:.3f}", status))
+    widths = [max(len(line[column]) for line in cells) for column in range(3)]
+    return [
+        f"{host.ljust(widths[0])}  {check.ljust(widths[1])}  {seconds.rjust(widths[2])}  {status}"
+        for host, check, seconds, status in cells
+    ]
