@@ -195,7 +195,8 @@ def report(sides: list[Side], releases: list[str]) -> list[dict[str, Any]]:
     for debian in releases:
         for phase, goal in GOALS.items():
             mine = ours.runs[phase, debian]
-            for other in others or [None]:
+            compared: list[Side | None] = [*others] or [None]
+            for other in compared:
                 theirs = other.runs[phase, debian] if other else []
                 what = f"{other.label}, default variables (no TLS, no accounts)" if other else None
                 name = f"{phase}, Debian {debian}"
@@ -221,7 +222,6 @@ def main() -> int:
     options = parser.parse_args()
 
     sides = [Side(OURS), *peers(os.environ.get("PEERS", ""))]
-    subprocess.run([ROOT / "tests" / "fleet" / "image", "build", *options.debian], check=True)
     measure(sides, options.debian, options.repetitions, options.again)
     rows = report(sides, options.debian)
     REPORT.parent.mkdir(exist_ok=True)

@@ -10,6 +10,7 @@ import re
 from collections import Counter
 
 PLACEHOLDER = re.compile(r"[a-z0-9]+_[a-z0-9]+_(?:[a-z0-9]+_)*your_key_here")
+DESCRIPTIVE = {"password", "PASSWORD"}  # rediss://user:password@host/0 explains a form
 PRIVATE_KEY = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----\s+[A-Za-z0-9+/=]{32}")
 VAULT = re.compile(r"\$ANSIBLE_VAULT;\d\.\d;[A-Z0-9]+\S*\s+[0-9a-f]{32}")
 URL_PASSWORD = re.compile(r"\b[a-z][a-z0-9+]*://[^\s/:@\"'`{}<>$]*:([^\s/@\"'`{}<>$*]+)@")
@@ -34,7 +35,8 @@ def find_secrets(name: str, text: str, *, example_urls: bool = False) -> list[st
     found += [(match, "vault-encrypted text") for match in VAULT.finditer(text)]
     for match in URL_PASSWORD.finditer(text):
         password = match.group(1)
-        if not PLACEHOLDER.fullmatch(password) and (looks_random(password) or not example_urls):
+        placeholder = PLACEHOLDER.fullmatch(password) or password in DESCRIPTIVE
+        if not placeholder and (looks_random(password) or not example_urls):
             found.append((match, "a URL with a password"))
     for match in ASSIGNMENT.finditer(text):
         if not PLACEHOLDER.fullmatch(match.group(1)) and looks_random(match.group(1)):

@@ -37,6 +37,7 @@ def test_finds_it_and_keeps_it_to_itself(text: str, what: str) -> None:
         "rediss://celery:redis_production_your_key_here@redis1:6379/0",
         "rediss://celery:{{ password | urlencode }}@redis1:6379/0",
         "rediss://redis1:6379/0",
+        "write it as rediss://user:password@host:6379/0",
         "redis_password: redis_production_your_key_here",
         'redis_password: "{{ vault_redis_celery_password }}"',
         "password = os.environ['REDIS_PASSWORD_2_OF_34']",
@@ -54,6 +55,6 @@ def test_urls_in_tests_may_have_plain_words_as_password() -> None:
 
 
 def test_generated_passwords_look_random_and_words_do_not() -> None:
-    assert sum(looks_random(secrets.token_hex(20)) for _ in range(100)) >= 95
+    assert sum(looks_random(secrets.token_hex(20)) for attempt in range(100)) >= 95
     assert not looks_random("correct-horse-battery-staple")
     assert not looks_random("aaaaaaaaaaaaaa111")
