@@ -1,0 +1,67 @@
+# Copyright (c) 2026, the resultops.celery authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Make an inventory's vault with random values: make_vault.py <inventory directory>.
+
+Writes vault-password and group_vars/all/vault.yml, unless both are there. Each value carries the characters that
+break careless quoting, so that demo and tests use them everywhere.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sys
+from pathlib import Path
+
+from ansible.parsing.vault import VaultLib, VaultSecret
+
+NAMES = (
+    "vault_tls_ca_passphrase",
+    "vault_redis_admin_password",
+    "vault_redis_celery_password",
+    "vault_redis_broker_password",
+)
+HARD_CHARACTERS = r"""p@ss:/w%rd#?&'"{{ }}\ """.strip()
+
+
+def random_value() -> str:
+    return secrets.token_urlsafe(16) + HARD_CHARACTERS + secrets.token_urlsafe(16)
+
+
+def vault_text(values: dict[str, str]) -> str:
+    """Return YAML in which Ansible takes no value for a template."""
+    lines = [f"{name}: !unsafe '{value.replace(chr(39), chr(39) * 2)}'\n" for name, value in values.items()]
+    return "---\n" + "".join(lines)
+
+
+def encrypt(text: str, password: str) -> bytes:
+    return VaultLib().encrypt(text, VaultSecret(password.encode()))
+
+
+def write_private(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+        file.write(content)
+
+
+def make_vault(inventory: Path) -> bool:
+    """Write both files; return whether that was needed."""
+    password_file = inventory / "vault-password"
+    vault_file = inventory / "group_vars" / "all" / "vault.yml"
+    there = [path for path in (password_file, vault_file) if path.exists()]
+    if len(there) == 1:
+        missing = vault_file if there == [password_file] else password_file
+        sys.exit(f"ERROR: {there[0]} is there but {missing} is not: restore it, or remove the other one as well.")
+    if there:
+        return False
+    password = secrets.token_urlsafe(32)
+    write_private(vault_file, encrypt(vault_text({name: random_value() for name in NAMES}), password))
+    write_private(password_file, f"{password}\n".encode())
+    return True
+
+
+if __name__ == "__main__":
+    inventory = Path(sys.argv[1])
+    if make_vault(inventory):
+        print(f"==> Made random passwords in {inventory}/group_vars/all/vault.yml")
