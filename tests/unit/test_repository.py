@@ -128,14 +128,14 @@ def test_example_vaults_hold_placeholders_only(files: dict[str, str]) -> None:
     assert wrong == []
 
 
-def test_example_environments_hold_placeholders_only(files: dict[str, str]) -> None:
-    examples = [name for name in files if Path(name).name.startswith(".env.example")]
-    assert examples
+def test_placeholders_name_a_service_and_an_environment(files: dict[str, str]) -> None:
+    """Templates may put the service in front: ~ '_production_your_key_here'."""
     wrong = [
-        f"{name}: {line.partition('=')[0]}"
-        for name in examples
-        for line in files[name].splitlines()
-        if re.match(r"\w*(URL|BACKEND|PASSWORD|SECRET|TOKEN|KEY)\w*=", line) and not PLACEHOLDER.search(line)
+        f"{name}: {word}"
+        for name, text in files.items()
+        if name.startswith(("inventories/", "roles/", "examples/", "docs/", "README.md"))
+        for word in re.findall(r"(?i)(?<![\w*])(\w*your_key_here|change_?me|replace_?me|xxx+)(?!\w)", text)
+        if not PLACEHOLDER.fullmatch(word) and not PLACEHOLDER.fullmatch(f"service{word}")
     ]
     assert wrong == []
 
