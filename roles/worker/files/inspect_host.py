@@ -51,9 +51,10 @@ def missing_requirements(python: str, requirements: list[str]) -> list[str]:
     return json.loads(answer.stdout) if answer.returncode == 0 else requirements
 
 
-def has_account(user: str, group: str) -> bool:
-    """Tell whether both the user and the group exist."""
-    return _known(pwd.getpwnam, user) and _known(grp.getgrnam, group)
+def missing_accounts(user: str, group: str) -> list[str]:
+    """Return those of the user and the group that do not exist."""
+    wanted: list[tuple[str, Callable[[str], Any], str]] = [("user", pwd.getpwnam, user), ("group", grp.getgrnam, group)]
+    return [f"{what} {name}" for what, look_up, name in wanted if not _known(look_up, name)]
 
 
 def _known(look_up: Callable[[str], Any], name: str) -> bool:
@@ -80,7 +81,7 @@ def main() -> None:
     report = {
         "packages": missing_packages(wanted["packages"]),
         "requirements": missing_requirements(wanted["python"], wanted["requirements"]),
-        "account": has_account(wanted["user"], wanted["group"]),
+        "accounts": missing_accounts(wanted["user"], wanted["group"]),
         "outdated": is_outdated(wanted["unit"], wanted["paths"]),
     }
     print(json.dumps(report))

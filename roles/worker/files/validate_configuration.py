@@ -101,8 +101,8 @@ def check_names(module: types.ModuleType) -> None:
             continue
         if name not in known:
             similar = difflib.get_close_matches(name.lower(), known, n=1)
-            hint = f"; did you mean {similar[0]}?" if similar else "."
-            raise InvalidConfigurationError(f"{name} (see worker_settings) is not a setting of Celery{hint}")
+            hint = f"; the most similar one is {similar[0]}" if similar else ""
+            raise InvalidConfigurationError(f"{name} (see worker_settings) is not a setting of Celery{hint}.")
         wanted = options[name].type if name in options else "any"
         if wanted in ("bool", "int", "float") and isinstance(value, str):
             raise InvalidConfigurationError(
@@ -191,7 +191,7 @@ def find_problem(wanted: Mapping[str, Any]) -> str:
         if wanted["application"]:
             check_application(wanted["application"])
     except InvalidConfigurationError as error:
-        return " ".join(mask(str(error), variables).split())
+        return f"{' '.join(mask(str(error), variables).split()).rstrip('.')}."
     return ""
 
 
