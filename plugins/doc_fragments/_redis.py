@@ -28,8 +28,8 @@ options:
     default: 6379
   ca_file:
     description:
-      - Certificates of the authorities that may have signed the server's certificate. The system's own are used without it.
-        Only used with O(login_host).
+      - Certificates of the authorities that may have signed the server's certificate.
+      - The system's own are used without it. Only used with O(login_host).
     type: path
   certificate_file:
     description:
@@ -50,7 +50,8 @@ options:
     type: str
   login_previous_password:
     description:
-      - Tried when the server refuses O(login_password), so that the module can change the password that it logs in with.
+      - Tried when the server refuses O(login_password), so that the module can change the password that it logs in
+        with.
     type: str
   login_timeout:
     description:
@@ -64,8 +65,8 @@ options:
     default: 120
   server_binary:
     description:
-      - The server's program. It is asked for its version while no server is running, and is run for a moment on a private socket in a
-        temporary directory, so that a mistake is found before the first start.
+      - The server's program. While no server is running, it is asked for its version and run for a moment, empty and in
+        a private directory, so that a mistake is found before the first start.
       - Without it C(redis-server) and then C(valkey-server) are searched on the C(PATH).
     type: path
 requirements:

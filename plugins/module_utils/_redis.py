@@ -14,13 +14,15 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-PROBE_SECONDS = 10
+TRIAL_SECONDS = 10
 
 CONNECTION_ARGUMENTS: dict[str, dict[str, Any]] = {
     "unix_socket": {"type": "path"},
@@ -151,16 +153,34 @@ def connect(params: dict[str, Any]) -> Server | None:
 
 def installed_version(binary: str | None) -> Version | None:
     """The version of the installed server program, None where there is none."""
-    path = binary or shutil.which("redis-server") or shutil.which("valkey-server")
-    if path is None or not os.path.exists(path):
+    program = _program(binary)
+    if program is None:
         return None
-    answer = subprocess.run(
-        [path, "--version"], capture_output=True, text=True, check=False, timeout=PROBE_SECONDS
-    ).stdout
-    found = re.match(r"(Redis|Valkey) server v=([0-9.]+)", answer)
+    answer = subprocess.run([program, "--version"], capture_output=True, text=True, check=False, timeout=TRIAL_SECONDS)
+    found = re.match(r"(Redis|Valkey) server v=([0-9.]+)", answer.stdout)
     if found is None:
-        raise RedisError(f"{path} (server_binary) is not a Redis or Valkey server.")
+        raise RedisError(f"{program} (server_binary) is not a Redis or Valkey server.")
     return Version(found[1], found[2])
+
+
+@contextmanager
+def trial_server(params: dict[str, Any]) -> Iterator[Server | None]:
+    """A server of the installed program, empty and private, to try things on; None where there is none."""
+    program = _program(params["server_binary"])
+    if program is None or find_spec("redis") is None:
+        yield None
+        return
+    with tempfile.TemporaryDirectory(prefix="redis-trial-") as directory:
+        path = os.path.join(directory, "socket")
+        options = {"port": "0", "unixsocket": path, "dir": directory, "save": "", "appendonly": "no", "daemonize": "no"}
+        arguments = [word for name, value in options.items() for word in (f"--{name}", value)]
+        with subprocess.Popen(
+            [program, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        ) as process:
+            try:
+                yield _trial_connection(process, {**params, "unix_socket": path, "login_password": None}, program)
+            finally:
+                process.kill()
 
 
 class ManagedFile:
@@ -211,6 +231,23 @@ class ManagedFile:
             return None
 
 
+def _program(binary: str | None) -> str | None:
+    path = binary or shutil.which("redis-server") or shutil.which("valkey-server")
+    return path if path and os.path.exists(path) else None
+
+
+def _trial_connection(process: subprocess.Popen[str], params: dict[str, Any], program: str) -> Server:
+    deadline = time.monotonic() + TRIAL_SECONDS
+    while time.monotonic() < deadline and process.poll() is None:
+        server = connect({**params, "login_previous_password": None})
+        if server:
+            return server
+        time.sleep(0.02)
+    process.kill()
+    said = process.communicate()[0].strip().splitlines()
+    raise RedisError(f"{program} (server_binary) does not start: {_tidy(said[-1] if said else 'it says nothing')}")
+
+
 def _is_listening(params: dict[str, Any], where: str) -> bool:
     try:
         if params["unix_socket"]:
@@ -241,7 +278,8 @@ def _open(params: dict[str, Any], where: str) -> Any:
         import redis.retry
     except ImportError as error:
         raise RedisError(
-            f"A server is running at {where}, but {sys.executable} has no library redis: install the package python3-redis on this host."
+            f"A server is running at {where}, but {sys.executable} has no library redis: "
+            "install the package python3-redis on this host."
         ) from error
     options: dict[str, Any] = {
         "socket_timeout": params["login_timeout"],

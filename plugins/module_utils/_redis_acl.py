@@ -14,14 +14,82 @@ from typing import Any
 
 DEFAULT_USER = "default"
 
-# "default off" alone would also take its rights away, and the server replays the append-only file as this user: each MULTI/EXEC in it would be
-# dropped at the next start (redis#14541, valkey#3983).
+# "default off" alone would also take its rights away, and the server replays the append-only file as this user: each
+# MULTI/EXEC in it would be dropped at the next start (redis#14541, valkey#3983).
 DEFAULT_USER_TOKENS = ("off", "~*", "&*", "+@all")
 
 RESULT_KEYS = ("celery-task-meta-*", "celery-taskset-meta-*")
-RESULT_COMMANDS = ["del", "evalsha", "exec", "exists", "expire", "get", "incrby", "llen", "lrange", "mget", "multi", "ping", "publish", "rpush", "sadd", "script|load", "select", "set", "setex", "sismember", "subscribe", "unsubscribe", "wait", "zadd", "zcount", "zrange", "client|setname"]
+RESULT_COMMANDS = [
+    "del",
+    "evalsha",
+    "exec",
+    "exists",
+    "expire",
+    "get",
+    "incrby",
+    "llen",
+    "lrange",
+    "mget",
+    "multi",
+    "ping",
+    "publish",
+    "rpush",
+    "sadd",
+    "script|load",
+    "select",
+    "set",
+    "setex",
+    "sismember",
+    "subscribe",
+    "unsubscribe",
+    "wait",
+    "zadd",
+    "zcount",
+    "zrange",
+    "client|setname",
+]
 
-BROKER_COMMANDS = ["brpop", "del", "evalsha", "exec", "exists", "get", "hdel", "hget", "hlen", "hset", "llen", "lpush", "multi", "pexpire", "ping", "psubscribe", "publish", "punsubscribe", "rpop", "rpush", "sadd", "script|exists", "script|load", "select", "set", "smembers", "srem", "subscribe", "time", "unsubscribe", "unwatch", "watch", "zadd", "zrange", "zrangebyscore", "zrem", "client|setname"]
+BROKER_COMMANDS = [
+    "brpop",
+    "del",
+    "evalsha",
+    "exec",
+    "exists",
+    "get",
+    "hdel",
+    "hget",
+    "hset",
+    "llen",
+    "lpush",
+    "multi",
+    "pexpire",
+    "ping",
+    "psubscribe",
+    "publish",
+    "punsubscribe",
+    "rpop",
+    "rpush",
+    "sadd",
+    "script|exists",
+    "script|load",
+    "select",
+    "set",
+    "smembers",
+    "srem",
+    "subscribe",
+    "time",
+    "unsubscribe",
+    "unwatch",
+    "watch",
+    "zadd",
+    "zrange",
+    "zrangebyscore",
+    "zrem",
+    "client|setname",
+]
+
+# Kombu only ever subscribes by pattern, and the server wants such a pattern listed letter by letter.
+BROKER_CHANNELS = ("celery.pidbox", "celeryev/*", "celeryev/worker.*")
 
 HASH = re.compile(r"[0-9a-f]{64}")
 CUSTOM_RULE = re.compile(
@@ -187,7 +255,8 @@ def declared_users(declarations: Sequence[Mapping[str, Any]], knows_client_setin
             raise AclError(f"users has the name {name!r}: only letters, digits and '_ . @ : -' are allowed.")
         if name == DEFAULT_USER:
             raise AclError(
-                "users must not have the user default: the module always switches it off, in the one way that loses no data."
+                "users must not have the user default: the module always switches it off, "
+                "in the one way that loses no data."
             )
         if name in users:
             raise AclError(f"users has the user {name} twice.")
@@ -237,7 +306,8 @@ def _hashes(declaration: Mapping[str, Any]) -> list[str]:
     for digest in declaration["password_hashes"]:
         if not HASH.fullmatch(digest):
             raise AclError(
-                f"The user {declaration['name']} in users has an entry in password_hashes that is not 64 lower-case hex digits."
+                f"The user {declaration['name']} in users has an entry in password_hashes "
+                "that is not 64 lower-case hex digits."
             )
         hashes.add(digest)
     return sorted(hashes)
@@ -261,11 +331,12 @@ def _profile_rules(declaration: Mapping[str, Any], knows_client_setinfo: bool) -
     else:
         if not prefix:
             raise AclError(
-                f"The user {name} in users has the profile broker without a key_prefix: queues are keys with names of your own, so that only a "
-                "prefix keeps this user away from all other keys; use the same text as global_keyprefix in broker_transport_options."
+                f"The user {name} in users has the profile broker without a key_prefix: queues are keys with names of "
+                "your own, so that only a prefix keeps this user away from all other keys; use the same text as "
+                "global_keyprefix in broker_transport_options."
             )
         patterns, commands = [f"{prefix}*"], BROKER_COMMANDS
-        channels = [f"{prefix}*"]
+        channels = [f"{prefix}/{declaration['database']}.{channel}" for channel in _fanout_channels(declaration)]
     if knows_client_setinfo:
         commands = [*commands, "client|setinfo"]
     return [
@@ -277,14 +348,25 @@ def _profile_rules(declaration: Mapping[str, Any], knows_client_setinfo: bool) -
     ]
 
 
+def _fanout_channels(declaration: Mapping[str, Any]) -> Iterator[str]:
+    yield from BROKER_CHANNELS
+    for channel in declaration["fanout_channels"]:
+        if not re.fullmatch(r"[A-Za-z0-9_.@:/*-]+", channel):
+            raise AclError(
+                f"The user {declaration['name']} in users has the entry {channel!r} in fanout_channels: "
+                "only letters, digits and '_ . @ : / * -' are allowed."
+            )
+        yield channel
+
+
 def _custom_rules(name: str, rules: Sequence[str]) -> list[str]:
     if not rules:
         raise AclError(f"The user {name} in users has the profile custom and therefore needs rules.")
     for number, rule in enumerate(rules, start=1):
         if not CUSTOM_RULE.fullmatch(rule):
             raise AclError(
-                f"Rule {number} of the user {name} in users is none of ~key, %R~key, %W~key, &channel, +command, -command, +@category, "
-                "-@category and (selector); passwords belong into password."
+                f"Rule {number} of the user {name} in users is none of ~key, %R~key, %W~key, &channel, +command, "
+                "-command, +@category, -@category and (selector); passwords belong into password."
             )
     return list(rules)
 
@@ -300,7 +382,7 @@ def _refuse_shared_keys(declarations: Sequence[Mapping[str, Any]], users: Mappin
             for other, theirs in seen:
                 if other != name and (literal.startswith(theirs) or theirs.startswith(literal)):
                     raise AclError(
-                        f"The users {other} and {name} in users could read each other's keys ({theirs}* and {literal}*): "
-                        "give each a key_prefix that the other's does not begin with."
+                        f"The users {other} and {name} in users could read each other's keys "
+                        f"({theirs}* and {literal}*): give each a key_prefix that the other's does not begin with."
                     )
             seen.append((name, literal))

@@ -19,7 +19,48 @@ SECRETS = frozenset({"masterauth", "requirepass", "tls-client-key-file-pass", "t
 
 # Refused by CONFIG SET in Redis 7.0 to 8.0 and Valkey 8.1, as immutable or as protected.
 FIXED_AT_START = frozenset(
-    ["aclfile", "always-show-logo", "aof-rewrite-cpulist", "aof_rewrite_cpulist", "appenddirname", "appendfilename", "bgsave-cpulist", "bgsave_cpulist", "bio-cpulist", "bio_cpulist", "cluster-config-file", "cluster-enabled", "cluster-port", "daemonize", "databases", "dbfilename", "dir", "disable-thp", "enable-debug-command", "enable-module-command", "enable-protected-configs", "io-threads", "io-threads-do-reads", "logfile", "pidfile", "rdbchecksum", "rdma-completion-vector", "rdma-rx-size", "server-cpulist", "server_cpulist", "set-proc-title", "socket-mark-id", "supervised", "syslog-enabled", "syslog-facility", "syslog-ident", "tcp-backlog", "unixsocket", "unixsocketgroup", "unixsocketperm"]
+    [
+        "aclfile",
+        "always-show-logo",
+        "aof-rewrite-cpulist",
+        "aof_rewrite_cpulist",
+        "appenddirname",
+        "appendfilename",
+        "bgsave-cpulist",
+        "bgsave_cpulist",
+        "bio-cpulist",
+        "bio_cpulist",
+        "cluster-config-file",
+        "cluster-enabled",
+        "cluster-port",
+        "daemonize",
+        "databases",
+        "dbfilename",
+        "dir",
+        "disable-thp",
+        "enable-debug-command",
+        "enable-module-command",
+        "enable-protected-configs",
+        "io-threads",
+        "io-threads-do-reads",
+        "logfile",
+        "pidfile",
+        "rdbchecksum",
+        "rdma-completion-vector",
+        "rdma-rx-size",
+        "server-cpulist",
+        "server_cpulist",
+        "set-proc-title",
+        "socket-mark-id",
+        "supervised",
+        "syslog-enabled",
+        "syslog-facility",
+        "syslog-ident",
+        "tcp-backlog",
+        "unixsocket",
+        "unixsocketgroup",
+        "unixsocketperm",
+    ]
 )
 
 NOT_MANAGED = {
@@ -47,8 +88,53 @@ WORDS_PER_LINE = {"client-output-buffer-limit": 4, "save": 2}
 
 # Free text: "1k" and "1000" are two different file names.
 TEXTS = SECRETS | frozenset(
-    ["aclfile", "aof-rewrite-cpulist", "aof_rewrite_cpulist", "appenddirname", "appendfilename", "availability-zone", "bgsave-cpulist", "bgsave_cpulist", "bind", "bind-source-addr", "bio-cpulist", "bio_cpulist", "cluster-announce-hostname", "cluster-announce-human-nodename", "cluster-announce-ip", "cluster-config-file", "dbfilename", "ignore-warnings", "locale-collate", "logfile", "masteruser", "pidfile", "primaryauth", "primaryuser", "proc-title-template", "replica-announce-ip", "server-cpulist", "server_cpulist", "slave-announce-ip", "syslog-ident", "tls-ca-cert-dir", "tls-ca-cert-file", "tls-cert-file", "tls-ciphers", "tls-ciphersuites", "tls-client-cert-file", "tls-client-key-file", "tls-dh-params-file", "tls-key-file", "unixsocket", "unixsocketgroup"]
+    [
+        "aclfile",
+        "aof-rewrite-cpulist",
+        "aof_rewrite_cpulist",
+        "appenddirname",
+        "appendfilename",
+        "availability-zone",
+        "bgsave-cpulist",
+        "bgsave_cpulist",
+        "bind",
+        "bind-source-addr",
+        "bio-cpulist",
+        "bio_cpulist",
+        "cluster-announce-hostname",
+        "cluster-announce-human-nodename",
+        "cluster-announce-ip",
+        "cluster-config-file",
+        "dbfilename",
+        "ignore-warnings",
+        "locale-collate",
+        "logfile",
+        "masteruser",
+        "pidfile",
+        "primaryauth",
+        "primaryuser",
+        "proc-title-template",
+        "replica-announce-ip",
+        "server-cpulist",
+        "server_cpulist",
+        "slave-announce-ip",
+        "syslog-ident",
+        "tls-ca-cert-dir",
+        "tls-ca-cert-file",
+        "tls-cert-file",
+        "tls-ciphers",
+        "tls-ciphersuites",
+        "tls-client-cert-file",
+        "tls-client-key-file",
+        "tls-dh-params-file",
+        "tls-key-file",
+        "unixsocket",
+        "unixsocketgroup",
+    ]
 )
+
+# A trial server has no network, and its certificates and limits are not those of the service.
+NOT_TRIED = FIXED_AT_START | {"bind", "bind-source-addr", "maxclients", "oom-score-adj", "oom-score-adj-values", "port"}
 
 TLS_FILES = ("tls-cert-file", "tls-key-file", "tls-ca-cert-file")
 ALL_KEYSPACE_CLASSES = frozenset("g$lshzxetd")
@@ -62,7 +148,10 @@ MEMORY_UNITS = {
     "g": 1000**3,
     "gb": 1024**3,
 }
-HEADER = "# Managed by resultops.celery.redis_config: changes made here are lost. The server reads this file last and never writes it.\n"
+HEADER = (
+    "# Managed by resultops.celery.redis_config: changes made here are lost.\n"
+    "# The server reads this file last and never writes it.\n"
+)
 
 
 class SettingError(ValueError):

@@ -14,13 +14,14 @@ version_added: 0.1.0
 author:
   - ResultOps engineers (@resultops)
 description:
-  - Writes the whole set of users to the server's C(aclfile), with hashes instead of passwords, and brings the running server in line with it.
-    A user that is not listed is removed.
+  - Writes the whole set of users to the server's C(aclfile), with hashes instead of passwords, and brings the running
+    server in line with it. A user that is not listed is removed.
   - Users are compared by hashes and by what their rules allow, not by how the rules are written.
-  - The changes are applied in one transaction by C(ACL SETUSER) and never by C(ACL LOAD), which makes Redis 7.0 drop every connection.
-    Connections of a user stay open while only passwords are added or rights change.
-  - The user V(default) is always switched off, and keeps its rights on purpose. The server replays its append-only file as this user. Without
-    rights it would drop each transaction, and with them results that it had acknowledged, at the next start.
+  - The changes are applied in one transaction by C(ACL SETUSER) and never by C(ACL LOAD), which makes Redis 7.0 drop
+    every connection. Connections of a user stay open while only passwords are added or rights change.
+  - The user V(default) is always switched off, and keeps its rights on purpose. The server replays its append-only
+    file as this user. Without rights it would drop each transaction, and with them results that it had acknowledged,
+    at the next start.
   - Runs before the server exists, too. It then manages the file only.
 options:
   path:
@@ -65,14 +66,31 @@ options:
         default: custom
       key_prefix:
         description:
-          - The application's C(global_keyprefix). Letters, digits and C(_ . : -). Two users whose keys overlap are refused.
+          - The application's C(global_keyprefix). Letters, digits and C(_ . : -). Two users whose keys overlap are
+            refused.
           - For V(results) a C(_) is added unless it ends in one of C(: _ - .), as Celery does.
-          - For V(broker) it is used as it stands, as Kombu does, and it is required, because a queue is a key with any name.
+          - For V(broker) it is used as it stands, as Kombu does, and it is required, because a queue is a key with
+            any name.
         type: str
         default: ""
+      database:
+        description:
+          - Number of the database that the broker's URL names, which is part of the names of its channels. Only for
+            V(broker).
+        type: int
+        default: 0
+      fanout_channels:
+        description:
+          - Further channels as Kombu names them, which is a fanout exchange, a slash and a routing key. A
+            C(Broadcast) queue V(news) needs V(news/celery), where C(celery) is C(task_default_routing_key). Remote
+            control and events need none. Only for V(broker).
+        type: list
+        elements: str
+        default: []
       rules:
         description:
-          - ACL rules such as V(~cache:*), V(&events), V(+get) and V(-@dangerous), starting from no rights. Only for V(custom).
+          - ACL rules such as V(~cache:*), V(&events), V(+get) and V(-@dangerous), starting from no rights. Only for
+            V(custom).
         type: list
         elements: str
         default: []
@@ -83,15 +101,16 @@ options:
         default: true
   kill_revoked:
     description:
-      - Close the connections of a user from whom a password was taken or who was disabled. The server does not ask for the password again on
-        an open connection, so that whoever knows the old one would otherwise stay connected. Clients that know a valid password reconnect.
+      - Close the connections of a user from whom a password was taken or who was disabled. The server does not ask
+        for the password again on an open connection, so that whoever knows the old one would otherwise stay
+        connected. Clients that know a valid password reconnect.
       - Connections of a removed user are always closed, by the server itself.
     type: bool
     default: true
   server_version:
     description:
-      - Version of the server, when it is neither running nor installed yet. C(client|setinfo) is only written for 7.2 and later, because
-        older servers refuse to start with it.
+      - Version of the server, when it is neither running nor installed yet. C(client|setinfo) is only written for 7.2
+        and later, because older servers refuse to start with it.
     type: str
   mode:
     description:
@@ -188,6 +207,7 @@ server_version:
   sample: 7.0.15
 """
 
+import re
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
@@ -215,6 +235,8 @@ class Reconciliation:
         file = _redis.ManagedFile(self.module, self.params["path"], _redis_acl.rendered(self.wanted))
         if self.server:
             self._compare(self.server)
+        elif file.differs:
+            self._try()
         if not self.module.check_mode:
             if file.differs:
                 file.stage()
@@ -238,6 +260,8 @@ class Reconciliation:
         if self.server:
             return self.server.version
         if self.params["server_version"]:
+            if not re.fullmatch(r"[0-9]+\.[0-9]+(\.[0-9]+)*", self.params["server_version"]):
+                raise _redis.RedisError("server_version must be a version number such as 7.0.15.")
             return _redis.Version("server_version", self.params["server_version"])
         version = _redis.installed_version(self.params["server_binary"])
         if version is None and not self.module.check_mode:
@@ -248,11 +272,7 @@ class Reconciliation:
 
     def _compare(self, server: _redis.Server) -> None:
         catalogue = _catalogue(server)
-        for name, user in sorted(self.wanted.items()):
-            for rule in user.unknown_rules(catalogue):
-                raise _redis.RedisError(
-                    f"{server.version.text} does not know the rule {rule}, which the user {name} in users has."
-                )
+        self._refuse_unknown(server, catalogue)
         self.live = {user.name: user for user in map(_redis_acl.parsed_line, server.call("ACL", "LIST"))}
         for name in sorted(self.wanted):
             if name not in self.live:
@@ -262,6 +282,21 @@ class Reconciliation:
                 if self.params["kill_revoked"] and self.wanted[name].takes_access_from(self.live[name]):
                     self.revoked.append(name)
         self.removed = sorted(self.live.keys() - self.wanted.keys())
+
+    def _refuse_unknown(self, server: _redis.Server, catalogue: _redis_acl.Catalogue) -> None:
+        for name, user in sorted(self.wanted.items()):
+            for rule in user.unknown_rules(catalogue):
+                raise _redis.RedisError(
+                    f"{server.version.text} does not know the rule {rule}, which the user {name} in users has."
+                )
+
+    def _try(self) -> None:
+        with _redis.trial_server(self.params) as trial:
+            if trial is None:
+                return
+            self._refuse_unknown(trial, _catalogue(trial))
+            for user in self.wanted.values():
+                trial.call(*self._declaration(user))
 
     def _apply(self, server: _redis.Server) -> None:
         own_name = server.call("ACL", "WHOAMI")
@@ -340,6 +375,8 @@ def main() -> None:
                         "default": "custom",
                     },
                     "key_prefix": {"type": "str", "default": "", "no_log": False},
+                    "database": {"type": "int", "default": 0},
+                    "fanout_channels": {"type": "list", "elements": "str", "default": []},
                     "rules": {"type": "list", "elements": "str", "default": []},
                     "enabled": {"type": "bool", "default": True},
                 },

@@ -14,8 +14,9 @@ version_added: 0.1.0
 author:
   - ResultOps engineers (@resultops)
 description:
-  - Writes the whole set of settings to a file that the server reads last at every start and never rewrites, and brings the running server
-    in line with it by one C(CONFIG SET), which the server carries out completely or not at all.
+  - Writes the whole set of settings to a file that the server reads last at every start and never rewrites, and
+    brings the running server in line with it by one C(CONFIG SET), which the server carries out completely or not at
+    all.
   - What is compared is the running server, so that a setting that somebody changed by hand is found and put back.
   - Runs before the server exists, too. It then manages the file only.
 options:
@@ -27,23 +28,25 @@ options:
   settings:
     description:
       - Directives of C(redis.conf) with their values.
-      - A list holds the words of a directive, such as V(bind), or its entries, such as V(save) and V(client-output-buffer-limit). An empty
-        list, or an empty text, for V(save) switches snapshots off.
+      - A list holds the words of a directive, such as V(bind), or its entries, such as V(save) and
+        V(client-output-buffer-limit). An empty list, or an empty text, for V(save) switches snapshots off.
       - Truth values are written as V(yes) and V(no). Give C(unixsocketperm) without a leading zero.
-      - V(maxmemory) may be a share of the host's memory, such as V(50%). The limit of the cgroup counts where it is smaller.
+      - V(maxmemory) may be a share of the host's memory, such as V(50%). The limit of the cgroup counts where it is
+        smaller.
       - The directives C(include), C(loadmodule), C(rename-command), C(replicaof) and C(user) are refused.
     type: dict
     required: true
   secret_settings:
     description:
-      - Directives whose values are secret, such as C(masterauth). They are refused in O(settings), which Ansible may print.
+      - Directives whose values are secret, such as C(masterauth). They are refused in O(settings), which Ansible may
+        print.
     type: dict
     default: {}
   reload_tls:
     description:
       - Make the server read its TLS files again, because one of them was replaced under the same name.
-      - The module does so by itself when the certificate on the server's TLS port is not the one in C(tls-cert-file). It cannot see that the
-        certificate of an authority was replaced.
+      - The module does so by itself when the certificate on the server's TLS port is not the one in C(tls-cert-file).
+        It cannot see that the certificate of an authority was replaced.
     type: bool
     default: false
   mode:
@@ -134,13 +137,15 @@ settings:
 """
 
 import re
+from collections.abc import Collection
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.resultops.celery.plugins.module_utils import _redis, _redis_settings
 from ansible_collections.resultops.celery.plugins.module_utils._redis_tls import serves_other_certificate
 
-REFUSED_ARGUMENT = re.compile(r"possibly related to argument '([^']+)'\) - can't set (?:immutable|protected) config")
+REFUSED_ARGUMENT = re.compile(r"possibly related to argument '([^']+)'\) - (.+)")
+FIXED_ARGUMENT = re.compile(r"can't set (?:immutable|protected) config")
 
 
 class Reconciliation:
@@ -161,6 +166,8 @@ class Reconciliation:
         self.server = _redis.connect(self.params)
         if self.server:
             self._compare(self.server)
+        elif file.differs:
+            self._try()
         if self.module.check_mode:
             self._predict()
             attributes_differ = file.keep_attributes()
@@ -180,7 +187,7 @@ class Reconciliation:
             "tls_reloaded": self.tls_reloaded,
             "server_version": self._version(),
             "settings": {
-                name: words if name in _redis_settings.WORD_LISTS else " ".join(words)
+                name: _redis_settings.argument(words, name)
                 for name, words in sorted(self.settings.items())
                 if name not in self.secret_names
             },
@@ -206,17 +213,32 @@ class Reconciliation:
         self.module.no_log_values.update(
             self.live[name] for name in _redis_settings.SECRETS & self.live.keys() if self.live[name]
         )
-        for name in sorted(self.settings):
-            if name not in self.live:
-                raise _redis_settings.SettingError(
-                    f"{server.version.text} does not know the directive {name}, which stands in {self._option(name)}."
-                )
+        self._refuse_unknown(server, self.live)
         self.different = [
             name
             for name, words in sorted(self.settings.items())
             if not _redis_settings.same(name, words, self.live[name])
         ]
         self.tls_reloaded = self._must_reload_tls()
+
+    def _refuse_unknown(self, server: _redis.Server, known: Collection[str]) -> None:
+        for name in sorted(self.settings):
+            if name not in known:
+                raise _redis_settings.SettingError(
+                    f"{server.version.text} does not know the directive {name}, which stands in {self._option(name)}."
+                )
+
+    def _try(self) -> None:
+        with _redis.trial_server(self.params) as trial:
+            if trial is None:
+                return
+            self._refuse_unknown(trial, trial.call("CONFIG", "GET", *sorted(self.settings))[::2])
+            for name, words in sorted(self.settings.items()):
+                if name not in _redis_settings.NOT_TRIED and not name.startswith("tls-"):
+                    try:
+                        trial.call("CONFIG", "SET", name, _redis_settings.argument(words, name))
+                    except _redis.RefusedError as refusal:
+                        raise self._explained(trial, refusal) from refusal
 
     def _must_reload_tls(self) -> bool:
         if not {*_redis_settings.TLS_FILES} & self.settings.keys() or self.live.get("tls-port", "0") == "0":
@@ -248,13 +270,21 @@ class Reconciliation:
                 server.call("CONFIG", "SET", *self._arguments(names))
                 break
             except _redis.RefusedError as refusal:
-                fixed = REFUSED_ARGUMENT.search(str(refusal))
-                if not fixed or fixed[1] not in names:
-                    raise
-                names.remove(fixed[1])
-                self.restart_required.append(fixed[1])
+                refused = REFUSED_ARGUMENT.search(str(refusal))
+                if not refused or refused[1] not in names or not FIXED_ARGUMENT.match(refused[2]):
+                    raise self._explained(server, refusal) from refusal
+                names.remove(refused[1])
+                self.restart_required.append(refused[1])
         self.different = names
         self.restart_required.sort()
+
+    def _explained(self, server: _redis.Server, refusal: _redis.RefusedError) -> Exception:
+        refused = REFUSED_ARGUMENT.search(str(refusal))
+        if refused is None:
+            return refusal
+        return _redis_settings.SettingError(
+            f"{self._option(refused[1])}.{refused[1]} is refused by {server.version.text}: {refused[2]}"
+        )
 
     def _arguments(self, names: list[str]) -> list[str]:
         values = {name: _redis_settings.argument(self.settings[name], name) for name in names}
@@ -304,10 +334,10 @@ class Reconciliation:
         return result
 
 
-def _shown(names: list[str], values: dict[str, str], after_restart: list[str] | None = None) -> str:
+def _shown(names: list[str], values: dict[str, str], after_restart: Collection[str] = ()) -> str:
+    note = " (after a restart)"
     return "".join(
-        f"{name} {_redis_settings.shown(name, values[name])}{' (after a restart)' if name in (after_restart or []) else ''}\n"
-        for name in names
+        f"{name} {_redis_settings.shown(name, values[name])}{note if name in after_restart else ''}\n" for name in names
     )
 
 
