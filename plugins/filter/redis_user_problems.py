@@ -7,6 +7,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+
 from ..module_utils import _redis_acl
 from ..module_utils._secrets import secret_problems
 
@@ -43,32 +45,27 @@ _value:
   elements: str
 """
 
-DEFAULTS: dict[str, Any] = {
-    "password": "",
-    "previous_password": "",
-    "password_hashes": [],
-    "profile": "custom",
-    "key_prefix": "",
-    "rules": [],
-    "enabled": True,
-}
-
 
 def redis_user_problems(users: Sequence[Mapping[str, Any]], variable: str = "users") -> list[str]:
+    validated = [ArgumentSpecValidator(_redis_acl.USER_OPTIONS).validate(dict(user)) for user in users]
+    problems = [f"{variable}: {message}." for result in validated for message in result.error_messages]
+    if problems:
+        return problems
+    declarations = [result.validated_parameters for result in validated]
     problems = secret_problems(
-        {f"{variable}[{user['name']}].password": user.get("password") for user in users if _needs_password(user)}
+        {f"{variable}[{user['name']}].password": user["password"] for user in declarations if _needs_password(user)}
     )
     if problems:
         return problems
     try:
-        _redis_acl.declared_users([{**DEFAULTS, **user} for user in users], knows_client_setinfo=False)
+        _redis_acl.declared_users(declarations, knows_client_setinfo=False)
     except _redis_acl.AclError as problem:
         return [str(problem).replace(" in users", f" in {variable}")]
     return []
 
 
 def _needs_password(user: Mapping[str, Any]) -> bool:
-    return bool(user.get("enabled", True)) and not user.get("password_hashes")
+    return user["enabled"] and not user["password_hashes"]
 
 
 class FilterModule:

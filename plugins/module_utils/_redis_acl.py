@@ -18,6 +18,24 @@ DEFAULT_USER = "default"
 # MULTI/EXEC in it would be dropped at the next start (redis#14541, valkey#3983).
 DEFAULT_USER_TOKENS = ("off", "~*", "&*", "+@all")
 
+# What a user is declared with, for the module and for the filter that judges users on the controller.
+USER_OPTIONS: dict[str, dict[str, Any]] = {
+    "name": {"type": "str", "required": True},
+    "password": {"type": "str", "no_log": True},
+    "previous_password": {"type": "str", "no_log": True},
+    "password_hashes": {"type": "list", "elements": "str", "default": [], "no_log": True},
+    "profile": {
+        "type": "str",
+        "choices": ["admin", "results", "broker", "custom"],
+        "default": "custom",
+    },
+    "key_prefix": {"type": "str", "default": "", "no_log": False},
+    "database": {"type": "int", "default": 0},
+    "fanout_channels": {"type": "list", "elements": "str", "default": []},
+    "rules": {"type": "list", "elements": "str", "default": []},
+    "enabled": {"type": "bool", "default": True},
+}
+
 RESULT_KEYS = ("celery-task-meta-*", "celery-taskset-meta-*")
 RESULT_COMMANDS = [
     "del",

@@ -38,7 +38,7 @@ options:
     suboptions:
       name:
         description:
-          - Name of the user. Letters, digits and C(_ . @ : -).
+          - Name of the user. Letters, digits, underscores, dots, at signs, colons and hyphens.
         type: str
         required: true
       password:
@@ -66,9 +66,9 @@ options:
         default: custom
       key_prefix:
         description:
-          - The application's C(global_keyprefix). Letters, digits and C(_ . : -). Two users whose keys overlap are
-            refused.
-          - For V(results) a C(_) is added unless it ends in one of C(: _ - .), as Celery does.
+          - The application's C(global_keyprefix). Letters, digits, underscores, dots, colons and hyphens. Two users
+            whose keys overlap are refused.
+          - For V(results) an underscore is added unless it ends in a colon, underscore, hyphen or dot, as Celery does.
           - For V(broker) it is used as it stands, as Kombu does, and it is required, because a queue is a key with
             any name.
         type: str
@@ -364,22 +364,7 @@ def main() -> None:
                 "type": "list",
                 "elements": "dict",
                 "required": True,
-                "options": {
-                    "name": {"type": "str", "required": True},
-                    "password": {"type": "str", "no_log": True},
-                    "previous_password": {"type": "str", "no_log": True},
-                    "password_hashes": {"type": "list", "elements": "str", "default": [], "no_log": True},
-                    "profile": {
-                        "type": "str",
-                        "choices": ["admin", "results", "broker", "custom"],
-                        "default": "custom",
-                    },
-                    "key_prefix": {"type": "str", "default": "", "no_log": False},
-                    "database": {"type": "int", "default": 0},
-                    "fanout_channels": {"type": "list", "elements": "str", "default": []},
-                    "rules": {"type": "list", "elements": "str", "default": []},
-                    "enabled": {"type": "bool", "default": True},
-                },
+                "options": _redis_acl.USER_OPTIONS,
             },
             "kill_revoked": {"type": "bool", "default": True},
             "server_version": {"type": "str"},

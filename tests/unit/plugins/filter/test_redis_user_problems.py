@@ -31,6 +31,9 @@ def test_hashes_replace_the_password():
         ([user(password="celery_test_your_key_here")], "redis_users[celery].password still holds the placeholder"),
         ([user("one"), user("two")], "The users one and two in redis_users could read each other's keys"),
         ([user(key_prefix="a*")], "in redis_users has the key_prefix"),
+        ([user(profile="everything")], "redis_users: value of profile must be one of"),
+        ([{"profile": "results", "password": PASSWORD}], "redis_users: missing required arguments: name"),
+        ([user(pasword="a typing error")], "redis_users: pasword. Supported parameters include"),
         ([user(profile="broker")], "in redis_users has the profile broker without a key_prefix"),
     ],
 )
