@@ -1,0 +1,145 @@
+# Copyright (c) 2026, the resultops.celery authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Bad input is refused in one sentence before anything changes: every case is a host of one play."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[3]
+PASSWORD = "p@ss:/w%rd#?&'\"\\ with spaces"
+GOOD = {
+    "ansible_connection": "local",
+    "worker_app": "shop",
+    "worker_backend_hosts": ["redis.example"],
+    "worker_backend_password": PASSWORD,
+    "worker_broker_url": "amqps://shop:p%40ss@broker.example:5671/shop",
+}
+# Beginning of the sentence by what is wrong; an empty one means that the case is accepted.
+CASES: dict[str, tuple[dict[str, Any], str]] = {
+    "good": ({}, ""),
+    "debian_12": ({"release": "12"}, ""),
+    "debian_11": ({"release": "11"}, "debian_11 runs Debian 11: the role worker supports Debian 12 and 13."),
+    "ubuntu": ({"distribution": "Ubuntu"}, "ubuntu runs Ubuntu 13: the role worker supports Debian 12 and 13."),
+    "backend": ({"worker_backend": "sqlite"}, "worker_backend is 'sqlite': set it to redis."),
+    "mode": ({"worker_mode": "daemon"}, "worker_mode is 'daemon': set it to service or config_only."),
+    "no_password": ({"worker_backend_password": ""}, "worker_backend_password is missing"),
+    "no_vault": ({"worker_backend_password": "{{ vault_that_is_not_there }}"}, "worker_backend_password is missing"),
+    "placeholder": (
+        {"worker_backend_password": "redis_production_your_key_here"},
+        "worker_backend_password still holds the placeholder",
+    ),
+    "short": ({"worker_backend_password": "only-15-letters"}, "worker_backend_password is too short"),
+    "no_broker": ({"worker_broker_url": ""}, "worker_broker_url is missing"),
+    "no_broker_vault": (
+        {
+            "worker_broker_url": "{{ {'kind': 'redis', 'hosts': ['h'], 'ca_file': '/ca.crt'}"
+            " | resultops.celery.backend_url(vault_that_is_not_there) }}"
+        },
+        "worker_broker_url is missing",
+    ),
+    "broker_placeholder": (
+        {"worker_broker_url": "amqps://shop:rabbitmq_production_your_key_here@h//"},
+        "worker_broker_url still holds the placeholder",
+    ),
+    "no_scheme": ({"worker_broker_url": "broker.example:5671"}, "worker_broker_url does not begin with a scheme"),
+    "plaintext": (
+        {"worker_broker_url": "redis://u:p@broker.example:6379/0"},
+        "worker_broker_url reaches broker.example without encryption",
+    ),
+    "one_of_two_in_plaintext": (
+        {"worker_broker_url": "amqp://u:p%2F@127.0.0.1//;amqp://u:p@broker.example//"},
+        "worker_broker_url reaches broker.example without encryption",
+    ),
+    "loopback": ({"worker_broker_url": "amqp://u:p@127.0.0.1//;redis://localhost;pyamqp://u:p@[::1]:5672//"}, ""),
+    "plaintext_accepted": (
+        {"worker_broker_url": "amqp://u:p@broker.example//", "worker_broker_allow_plaintext": True},
+        "",
+    ),
+    "tls_by_setting": (
+        {
+            "worker_broker_url": "amqp://u:p@broker.example//",
+            "worker_settings": {"broker_use_ssl": {"ca_certs": "/ca.crt"}},
+        },
+        "",
+    ),
+    "no_hosts": (
+        {"worker_backend_hosts": [], "worker_redis_group": "stores"},
+        "The inventory group 'stores' (worker_redis_group) is empty",
+    ),
+    "two_hosts": ({"worker_backend_hosts": ["a", "b"]}, "A backend of kind redis has exactly one host"),
+    "app": ({"worker_app": "../etc"}, "worker_app must consist of up to 31 lower-case letters"),
+    "accounts": ({"worker_user": "a b", "worker_group": "C"}, "worker_user, worker_group must consist of up to 31"),
+    "type": ({"worker_result_expires": "soon"}, "argument 'worker_result_expires' is of type str"),
+    "source": ({"worker_application_src": "/nonexistent"}, "worker_application_src is '/nonexistent', which is no"),
+    "variable": (
+        {"worker_environment": {"GOOD": "a b", "NOT-GOOD": 1, "BROKEN": "a\nb"}},
+        "worker_environment: NOT-GOOD, BROKEN must have a name of letters",
+    ),
+    "reserved": (
+        {"worker_settings": {"broker_url": "x"}, "worker_environment": {"CELERY_RESULT_BACKEND": "x"}},
+        "worker_settings and worker_environment set broker_url, CELERY_RESULT_BACKEND: use the role's own variables",
+    ),
+    "option": (
+        {"worker_backend_options": {"speed": 1}},
+        "The options of the Celery settings has unknown entries speed",
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def output(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    directory = tmp_path_factory.mktemp("preflight")
+    collections = directory / "ansible_collections" / "resultops"
+    collections.mkdir(parents=True)
+    (collections / "celery").symlink_to(ROOT)
+    hosts = {name: {**GOOD, **changes} for name, (changes, _) in CASES.items()}
+    (directory / "hosts.json").write_text(json.dumps({"all": {"hosts": hosts}}))
+    facts = {
+        "distribution": "{{ distribution | default('Debian') }}",
+        "distribution_major_version": "{{ release | default('13') }}",
+    }
+    role = {"name": "resultops.celery.worker", "tasks_from": "preflight"}
+    play = {"hosts": "all", "gather_facts": False, "tasks": [{"ansible.builtin.include_role": role}]}
+    (directory / "ansible.cfg").touch()
+    (directory / "play.json").write_text(json.dumps([play]))
+    command = [
+        str(Path(sys.executable).with_name("ansible-playbook")),
+        "--inventory=hosts.json",
+        f"--extra-vars={json.dumps({'ansible_facts': facts})}",
+        "play.json",
+    ]
+    settings = {
+        "ANSIBLE_COLLECTIONS_PATH": str(directory),
+        "ANSIBLE_INJECT_FACT_VARS": "false",
+        "ANSIBLE_STDOUT_CALLBACK": "ansible.posix.json",
+        "ANSIBLE_CONFIG": str(directory / "ansible.cfg"),
+        "ANSIBLE_FORKS": "4",
+    }
+    answer = subprocess.run(
+        command, cwd=directory, env={**os.environ, **settings}, capture_output=True, text=True, check=False
+    )
+    return json.loads(answer.stdout)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_sentence_names_variable_problem_and_remedy(output: dict[str, Any], name: str) -> None:
+    results = [task["hosts"][name] for play in output["plays"] for task in play["tasks"] if name in task["hosts"]]
+    sentences = [str(result["msg"]) for result in results if result.get("failed")]
+    expected = CASES[name][1]
+    assert len(sentences) == (1 if expected else 0)
+    # Ansible puts its own words before those of a filter or of a type check.
+    assert expected in "".join(sentences)[: len(expected) + 120]
+
+
+def test_nothing_changes_and_no_secret_is_shown(output: dict[str, Any]) -> None:
+    assert all(host["changed"] == 0 for host in output["stats"].values())
+    assert PASSWORD[:8] not in json.dumps(output)

@@ -1,0 +1,227 @@
+# Copyright (c) 2026, the resultops.celery authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The configuration is judged by Celery before it is written."""
+
+from __future__ import annotations
+
+import datetime
+import importlib.util
+import json
+import os
+import shlex
+import subprocess
+import sys
+import types
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+SCRIPT = Path(__file__).resolve().parents[3] / "roles" / "worker" / "files" / "validate_configuration.py"
+NASTY = "p@ss:/w%rd#?&'\"{{ }}\\ $HOME `x`"
+BROKER = "redis://broker:p%40ss%2Fw0rd@broker.example:6379/0"
+BACKEND = "redis://celery:s%3Acret-of-results@redis.example:6379/0"
+SETTINGS = """
+from os import environ as _environ
+broker_url = _environ["CELERY_BROKER_URL"]
+result_backend = _environ["CELERY_RESULT_BACKEND"]
+"""
+
+
+@pytest.fixture
+def validation() -> Iterator[types.ModuleType]:
+    spec = importlib.util.spec_from_file_location("validate_configuration", SCRIPT)
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    environment, path, modules = dict(os.environ), list(sys.path), set(sys.modules)
+    yield module
+    os.environ.clear()
+    os.environ.update(environment)
+    sys.path[:] = path
+    for name in ("celeryconfig", "application_under_test"):
+        if name in sys.modules and name not in modules:
+            del sys.modules[name]
+
+
+def wanted(**changes: Any) -> dict[str, Any]:
+    return {
+        "user": "",
+        "environment": f"# a comment\n\nCELERY_BROKER_URL={BROKER}\nCELERY_RESULT_BACKEND={BACKEND}\n",
+        "environment_file": "/etc/celery/app/.env",
+        "configuration": SETTINGS,
+        "configuration_file": "/etc/celery/app/celeryconfig.py",
+        "certificate_authority": "",
+        "certificate_file": "",
+        "private_key_file": "",
+        "application": "",
+        "python_path": [],
+        **changes,
+    }
+
+
+def certificate(directory: Path, name: str) -> tuple[Path, Path]:
+    """Write a self-signed certificate and its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
+    start = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
+    signed = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(start)
+        .not_valid_after(start + datetime.timedelta(days=36500))
+        .sign(key, hashes.SHA256())
+    )
+    certificate_file, key_file = directory / f"{name}.crt", directory / f"{name}.key"
+    certificate_file.write_bytes(signed.public_bytes(serialization.Encoding.PEM))
+    key_file.write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    return certificate_file, key_file
+
+
+def test_a_good_configuration_passes(validation: types.ModuleType) -> None:
+    settings = SETTINGS + "result_backend_thread_safe = True\nresult_compression = 'gzip'\ntask_acks_late = True\n"
+    assert validation.find_problem(wanted(configuration=settings)) == ""
+
+
+@pytest.mark.parametrize(
+    ("line", "sentence"),
+    [
+        ("result_expire = 5", "result_expire (see worker_settings) is not a setting of Celery; "
+                              "the most similar one is result_expires."),
+        ("CELERY_RESULT_EXPIRES = 5", "CELERY_RESULT_EXPIRES (see worker_settings) is not a setting of Celery; "
+                                      "the most similar one is result_expires."),
+        ("task_acks_late = 'yes'", "task_acks_late (see worker_settings) is a text, "
+                                   "but Celery wants a value of type bool."),
+        ("worker_prefetch_multiplier = '4'", "worker_prefetch_multiplier (see worker_settings) is a text, "
+                                             "but Celery wants a value of type int."),
+        ("result_serializer = 'nope'", "result_serializer (see worker_result_serializer and worker_settings) "
+                                       "cannot be used: SerializerNotInstalled: No encoder installed for nope."),
+        ("result_compression = 'zst'", "result_compression (see worker_settings) cannot be used: KeyError: 'zst'."),
+        ("result_backend = 'nope://'", "The result backend (CELERY_RESULT_BACKEND, see worker_backend) cannot be"),
+        ("redis_backend_use_ssl = {}\nresult_backend = 'rediss://redis.example'",
+         "The result backend (CELERY_RESULT_BACKEND, see worker_backend) cannot be built: ValueError"),
+        ("task_acks_late =", "/etc/celery/app/celeryconfig.py cannot be loaded: SyntaxError"),
+    ],
+)  # fmt: skip
+def test_a_bad_setting_is_named(validation: types.ModuleType, line: str, sentence: str) -> None:
+    environment = f"CELERY_BROKER_URL={BROKER}\nCELERY_RESULT_BACKEND={BACKEND}\n"
+    if line.startswith("result_backend") or "\nresult_backend" in line:
+        # Celery lets the environment win over the module.
+        environment = environment.replace(BACKEND, line.rpartition("= ")[2].strip("'"))
+    problem = validation.find_problem(wanted(configuration=f"{SETTINGS}{line}\n", environment=environment))
+    assert problem.startswith(sentence)
+    assert "\n" not in problem
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("CELERY_BROKER_URL='open", "Line 1 of /e has an open quotation mark."),
+        ("CELERY BROKER=x", "Line 1 of /e is not of the form NAME='value'."),
+        ("CELERY_BROKER_URL=two words", "Line 1 of /e is not of the form NAME='value'."),
+        ("\njunk", "Line 2 of /e is not of the form NAME='value'."),
+        ("CELERY_BROKER_URL=x", "CELERY_RESULT_BACKEND is missing in /e."),
+        ("CELERY_BROKER_URL=''\nCELERY_RESULT_BACKEND=x", "CELERY_BROKER_URL is missing in /e."),
+    ],
+)
+def test_a_bad_environment_file_is_refused(validation: types.ModuleType, text: str, sentence: str) -> None:
+    with pytest.raises(validation.InvalidConfigurationError) as caught:
+        validation.parse_environment(text, "/e")
+    assert str(caught.value) == sentence
+
+
+def test_quoted_values_are_read_as_a_shell_reads_them(validation: types.ModuleType) -> None:
+    text = f"CELERY_BROKER_URL={shlex.quote(NASTY)}\nCELERY_RESULT_BACKEND=x\nEMPTY=''\n"
+    assert validation.parse_environment(text, "/e") == {
+        "CELERY_BROKER_URL": NASTY,
+        "CELERY_RESULT_BACKEND": "x",
+        "EMPTY": "",
+    }
+
+
+def test_an_unknown_broker_is_refused_without_its_password(validation: types.ModuleType) -> None:
+    text = f"CELERY_BROKER_URL=nope://user:hidden-word@host\nCELERY_RESULT_BACKEND={BACKEND}\n"
+    problem = validation.find_problem(wanted(environment=text))
+    assert problem.startswith("The broker connection (CELERY_BROKER_URL, see worker_broker_url) cannot be built")
+    assert "hidden-word" not in problem
+
+
+def test_an_application_is_imported_with_its_settings(validation: types.ModuleType, tmp_path: Path) -> None:
+    (tmp_path / "application_under_test.py").write_text(
+        "from celery import Celery\napp = Celery('x')\napp.config_from_object('celeryconfig')\n"
+        "assert app.conf.broker_url\n"
+    )
+    changes = {"application": "application_under_test", "python_path": [str(tmp_path)]}
+    assert validation.find_problem(wanted(**changes)) == ""
+
+
+@pytest.mark.parametrize("reaction", ["raise RuntimeError", "raise SystemExit", "raise ValueError"])
+def test_an_application_that_fails_gives_no_secret_away(
+    validation: types.ModuleType, tmp_path: Path, reaction: str
+) -> None:
+    (tmp_path / "application_under_test.py").write_text(
+        "import os\nfrom urllib.parse import unquote, urlsplit\n"
+        "url = os.environ['CELERY_BROKER_URL']\n"
+        f"{reaction}(f'cannot use {{url}} {{unquote(urlsplit(url).password)}}')\n"
+    )
+    changes = {"application": "application_under_test", "python_path": [str(tmp_path)]}
+    problem = validation.find_problem(wanted(**changes))
+    assert problem.startswith("worker_celery_app (application_under_test) cannot be imported on the host: ")
+    assert problem.endswith("cannot use **** ****.")
+
+
+def test_a_missing_application_is_named(validation: types.ModuleType) -> None:
+    problem = validation.find_problem(wanted(application="application_under_test"))
+    assert problem.startswith(
+        "worker_celery_app (application_under_test) cannot be imported on the host: ModuleNotFound"
+    )
+
+
+def test_the_authority_must_be_a_certificate(validation: types.ModuleType, tmp_path: Path) -> None:
+    authority = certificate(tmp_path, "ca")[0].read_text()
+    assert validation.find_problem(wanted(certificate_authority=authority)) == ""
+    assert validation.find_problem(wanted(certificate_authority="no certificate")).startswith(
+        "worker_ca_certificate is not a certificate in PEM form"
+    )
+
+
+def test_a_client_certificate_must_match_its_key(validation: types.ModuleType, tmp_path: Path) -> None:
+    first, first_key = certificate(tmp_path, "first")
+    _, second_key = certificate(tmp_path, "second")
+    files = {"certificate_file": str(first), "private_key_file": str(first_key)}
+    assert validation.find_problem(wanted(**files)) == ""
+    assert "belong together" in validation.find_problem(wanted(**{**files, "private_key_file": str(second_key)}))
+    assert "belong together" in validation.find_problem(wanted(**{**files, "private_key_file": "/nonexistent"}))
+
+
+def test_every_form_of_a_secret_is_masked(validation: types.ModuleType) -> None:
+    text = validation.mask(
+        "redis://u:p%40ss%2Fw0rd@h/0 p%40ss%2Fw0rd p@ss/w0rd second-value",
+        {"A": "redis://u:p%40ss%2Fw0rd@h/0;x://u:second-value@h"},
+    )
+    assert text == "**** **** **** ****"
+
+
+def test_the_answer_stays_readable_when_the_application_prints(tmp_path: Path) -> None:
+    (tmp_path / "noisy.py").write_text(
+        "import os\nfrom celery import Celery\nprint('noise')\nos.environ.get('X')\napp = Celery('noisy')\n"
+    )
+    answer = subprocess.run(
+        [sys.executable, "-P", "-c", SCRIPT.read_text()],
+        input=json.dumps(wanted(application="noisy", python_path=[str(tmp_path)])),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert json.loads(answer.stdout) == {"problem": ""}
