@@ -84,8 +84,9 @@ class Installation:
         shutil.copytree(self.path / "inventories" / "single", inventory)
         for example in inventory.rglob("vault.example.yml"):
             example.rename(example.with_name("vault.yml"))
-        command = ["ansible-playbook", "-i", str(inventory), "-c", "local", "-e", "ansible_become=false"]
-        command += ["--check", f"{COLLECTION}.site"]
+        command = ["ansible-playbook", "-i", str(inventory), "-c", "local", "--check"]
+        variables = {"ansible_become": False, "ansible_python_interpreter": sys.executable}
+        command += ["-e", json.dumps(variables), f"{COLLECTION}.site"]
         done = self.run(*command)
         sentences = [line.strip() for line in done.stdout.splitlines() if "placeholder" in line]
         if not done.returncode or not sentences or "changed=0" not in done.stdout:

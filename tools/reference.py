@@ -24,10 +24,20 @@ MARKUP: dict[str, Callable[[str], str]] = {
     "B": lambda text: f"**{text}**",
     "I": lambda text: f"*{text}*",
     "U": lambda text: f"<{text}>",
+    "M": lambda text: plugin_link(f"{text}#module"),
+    "P": lambda text: plugin_link(text),
+    "O": lambda text: f"`{text.rpartition(':')[2] if '#' in text else text}`",
     "L": lambda text: "[{}]({})".format(*re.split(r",\s*", text, maxsplit=1)),
     "R": lambda text: text.rsplit(",", 1)[0],
 }
 Document = dict[str, Any]
+
+
+def plugin_link(reference: str) -> str:
+    """Link to the page of a plugin or role of this collection; reference is name#kind."""
+    name, _hash, kind = reference.partition("#")
+    collection, _dot, short = name.rpartition(".")
+    return f"[{short}]({kind}_{short}.md)" if collection == COLLECTION else f"`{name}`"
 
 
 def markdown(text: str) -> str:

@@ -40,7 +40,10 @@ ROLE = {
         ("B(bold) and I(italic)", "**bold** and *italic*"),
         (r"C(off ~* \(all\))", "`off ~* (all)`"),
         ("See L(the manual, https://example.com/a).", "See [the manual](https://example.com/a)."),
-        ("M(resultops.celery.redis_acl)", "`resultops.celery.redis_acl`"),
+        ("M(resultops.celery.redis_acl)", "[redis_acl](module_redis_acl.md)"),
+        ("P(resultops.celery.backend_url#filter)", "[backend_url](filter_backend_url.md)"),
+        ("M(community.crypto.openssl_privatekey)", "`community.crypto.openssl_privatekey`"),
+        ("O(resultops.celery.worker#role:worker_app)", "`worker_app`"),
         ("WAIT(1) is no markup", "WAIT(1) is no markup"),
     ],
 )
