@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -145,10 +146,10 @@ def _redis_description(description: Description) -> dict[str, Any]:
         "tls": tls,
         **_tls_files(description, tls),
     }
-    if any(character.isspace() or character in "*?[]\\{}" for character in wanted["key_prefix"]):
+    if not re.fullmatch(r"[A-Za-z0-9_.:-]*", wanted["key_prefix"]):
         raise BackendError(
-            f"The key_prefix {wanted['key_prefix']!r} of the backend description must not contain "
-            "white space or any of *?[]{}\\, which have a meaning in access rules."
+            f"The key_prefix {wanted['key_prefix']!r} of the backend description must consist of "
+            "letters, digits and the characters _ . : - only."
         )
     return wanted
 

@@ -77,11 +77,16 @@ CLASS_OF_EXCEPTION = {
 }
 
 CLASS_OF_REPLY = (
-    (re.compile(r"^(WRONGPASS|NOAUTH)\b|invalid username-password|Authentication required|^AUTH "), "auth"),
-    (re.compile(r"^NOPERM\b|has no permissions|No permissions to"), "acl"),
-    (re.compile(r"^(READONLY|NOREPLICAS|MISCONF)\b"), "read_only"),
-    (re.compile(r"^OOM\b"), "oom"),
+    (re.compile(r"\b(WRONGPASS|NOAUTH)\b|invalid username-password|Authentication required"), "auth"),
+    (
+        re.compile(r"\bNOPERM\b|no permissions to|can't run this command|can't access at least one of the keys", re.I),
+        "acl",
+    ),
+    (re.compile(r"\b(READONLY|NOREPLICAS|MISCONF)\b"), "read_only"),
+    (re.compile(r"\bOOM\b"), "oom"),
 )
+
+PIPELINE_NOISE = re.compile(r"^Command # \d+ \(.*\) of pipeline caused error: ", re.DOTALL)
 
 CLASS_OF_ERRNO = {
     errno.ENETUNREACH: "unreachable",
@@ -139,7 +144,7 @@ def explain(error: BaseException) -> tuple[str, str]:
     if isinstance(error, CheckFailedError):
         return error.failure_class, str(error)
     failure_class, remedy = classify(error)
-    said = " ".join(str(error).split()).rstrip(".") or "no message"
+    said = " ".join(PIPELINE_NOISE.sub("", str(error)).split()).rstrip(".") or "no message"
     return failure_class, f"{type(error).__name__}: {said}. {remedy}"
 
 
@@ -354,7 +359,7 @@ def load_settings(env_file: str, config_directory: str, config_module: str, reda
         ) from error
 
 
-def application(settings: ModuleType, timeout: float, **overrides: object) -> Any:  # noqa: ANN401 - Celery has no types
+def application(settings: ModuleType, timeout: float, **overrides: object) -> Any:
     """Return a Celery application as the worker's, but one that reports an error instead of retrying."""
     app = importlib.import_module("celery").Celery("resultops-check", set_as_current=False)
     app.config_from_object(settings)
@@ -448,18 +453,37 @@ def tls_context(parameters: dict[str, Any]) -> ssl.SSLContext:
 def handshake(host: str, port: int, parameters: dict[str, Any], timeout: float) -> str:
     """Do the TLS handshake of the worker and say how long the certificate lasts."""
     context = tls_context(parameters)
-    with (
-        socket.create_connection((host, port), timeout=timeout) as connection,
-        context.wrap_socket(connection, server_hostname=host) as secured,
-    ):
-        version = secured.version()
-        certificate = secured.getpeercert()
+    try:
+        with (
+            socket.create_connection((host, port), timeout=timeout) as connection,
+            context.wrap_socket(connection, server_hostname=host) as secured,
+        ):
+            version = secured.version()
+            certificate = secured.getpeercert()
+    except TimeoutError as error:
+        # To a plaintext Redis a handshake is an unfinished command, and it waits for the rest.
+        if speaks_plaintext(host, port, timeout):
+            raise CheckFailedError(
+                "tls",
+                f"The port {port} of {host} does not use TLS. Connect to its TLS port, or let the server use TLS here.",
+            ) from error
+        raise
     if not certificate:
         raise CheckFailedError("tls", f"The certificate of {host} is not verified. Set ssl_cert_reqs=required.")
     if not context.check_hostname:
         raise CheckFailedError("tls", f"The host name {host} is not verified. Set ssl_check_hostname=true.")
     days = (ssl.cert_time_to_seconds(str(certificate["notAfter"])) - time.time()) / 86400
     return f"{version}, chain and host name verified, certificate valid for {int(days)} more days."
+
+
+def speaks_plaintext(host: str, port: int, timeout: float) -> bool:
+    """Tell whether a Redis answers without TLS, whatever it says."""
+    try:
+        with socket.create_connection((host, port), timeout=timeout) as connection:
+            connection.sendall(b"PING\r\n")
+            return connection.recv(1) in (b"+", b"-")
+    except OSError:
+        return False
 
 
 def speaks_tls(host: str, port: int, timeout: float) -> bool:

@@ -148,6 +148,7 @@ import sys
 import threading
 import time
 from functools import partial
+from importlib import import_module
 from types import ModuleType
 from typing import Any
 from uuid import uuid4
@@ -173,7 +174,7 @@ class ChordBody:
         self.options: dict[str, Any] = {}
         self.results: Any = None
 
-    def delay(self, results: Any) -> None:  # noqa: ANN401 - whatever the tasks of a chord return
+    def delay(self, results: Any) -> None:
         self.results = results
 
 
@@ -197,9 +198,13 @@ class BackendProbe:
         self._backend = self._app.backend
         self._keys: set[str] = set()
 
-    def _application(self, serializer: str = "") -> Any:  # noqa: ANN401 - Celery has no types
+    def _application(self, serializer: str = "") -> Any:
         """Return an application of its own, so that its backend has connections of its own."""
         app = client.application(self._settings, self._timeout)
+        if serializer and serializer not in import_module("kombu.serialization").registry.name_to_type:
+            raise client.CheckFailedError(
+                "serializer", f"The serializer {serializer} is not known to Celery. {client.REMEDIES['serializer']}"
+            )
         if serializer and serializer != app.conf.result_serializer:
             app.conf.update(result_serializer=serializer, result_accept_content=[serializer])
         return app
@@ -298,7 +303,8 @@ class BackendProbe:
                 ) from error
             raise
         finally:
-            waiting.result_consumer.stop()
+            # A result that is forgotten while it is awaited unsubscribes, which could hang on a broken server.
+            waiting.result_consumer.subscribed_to.clear()
         self._expect({"status": "SUCCESS", "result": result}, "SUCCESS", PAYLOAD, "serializer")
         return (
             f"The notification woke the waiting client {time.monotonic() - started - LISTENING:.3f} s after the store."
@@ -363,6 +369,8 @@ class BackendProbe:
         return f"Results expire within {configured} s; one of {SHORT_EXPIRY} s was gone after {seconds:.1f} s."
 
     def delete(self) -> str:
+        if not self._keys:
+            return "Nothing was stored."
         backend = self._application().backend
         for key in sorted(self._keys):
             backend.delete(key)
