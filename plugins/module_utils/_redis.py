@@ -289,7 +289,10 @@ def _open(params: dict[str, Any], where: str) -> Any:
         "retry": redis.retry.Retry(redis.backoff.NoBackoff(), 0),
     }
     if int(redis.__version__.split(".")[0]) >= 5:
-        options.update(protocol=2, lib_name=None, lib_version=None)
+        options["protocol"] = 2
+        # It must not introduce itself: that fails before the login.
+        silent = ["driver_info"] if find_spec("redis.driver_info") else ["lib_name", "lib_version"]
+        options.update(dict.fromkeys(silent))
     try:
         if params["unix_socket"]:
             del options["socket_connect_timeout"]
