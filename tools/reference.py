@@ -20,16 +20,6 @@ KINDS = {
     "module": ("Modules", "plugins/modules/*.py"),
     "filter": ("Filters", "plugins/filter/*.py"),
 }
-MARKUP: dict[str, Callable[[str], str]] = {
-    "B": lambda text: f"**{text}**",
-    "I": lambda text: f"*{text}*",
-    "U": lambda text: f"<{text}>",
-    "M": lambda text: plugin_link(f"{text}#module"),
-    "P": lambda text: plugin_link(text),
-    "O": lambda text: f"`{text.rpartition(':')[2] if '#' in text else text}`",
-    "L": lambda text: "[{}]({})".format(*re.split(r",\s*", text, maxsplit=1)),
-    "R": lambda text: text.rsplit(",", 1)[0],
-}
 Document = dict[str, Any]
 
 
@@ -38,6 +28,18 @@ def plugin_link(reference: str) -> str:
     name, _hash, kind = reference.partition("#")
     collection, _dot, short = name.rpartition(".")
     return f"[{short}]({kind}_{short}.md)" if collection == COLLECTION else f"`{name}`"
+
+
+MARKUP: dict[str, Callable[[str], str]] = {
+    "B": lambda text: f"**{text}**",
+    "I": lambda text: f"*{text}*",
+    "U": lambda text: f"<{text}>",
+    "M": lambda text: plugin_link(f"{text}#module"),
+    "P": plugin_link,
+    "O": lambda text: f"`{text.rpartition(':')[2] if '#' in text else text}`",
+    "L": lambda text: "[{}]({})".format(*re.split(r",\s*", text, maxsplit=1)),
+    "R": lambda text: text.rsplit(",", 1)[0],
+}
 
 
 def markdown(text: str) -> str:
