@@ -303,15 +303,25 @@ class BackendProbe:
                 ) from error
             raise
         finally:
-            # A result that is forgotten while it is awaited unsubscribes, which could hang on a broken server.
-            waiting.result_consumer.subscribed_to.clear()
+            self._stop_listening(waiting)
         self._expect({"status": "SUCCESS", "result": result}, "SUCCESS", PAYLOAD, "serializer")
         return (
             f"The notification woke the waiting client {time.monotonic() - started - LISTENING:.3f} s after the store."
         )
 
+    @staticmethod
+    def _stop_listening(backend: Any) -> None:
+        """Drop the subscriptions here: results would end them one by one later, which could hang on a broken server."""
+        backend.result_consumer.subscribed_to.clear()
+
     def chord(self) -> str:
-        backend = self._application().backend
+        app = self._application()
+        try:
+            return self._complete_chord(app, app.backend)
+        finally:
+            self._stop_listening(app.backend)
+
+    def _complete_chord(self, app: Any, backend: Any) -> str:
         group = str(uuid4())
         self._keys.update(backend.get_key_for_group(group, suffix) for suffix in ("", ".j", ".t", ".s", ".d", ".c"))
         problems: list[BaseException] = []
@@ -323,7 +333,7 @@ class BackendProbe:
 
         backend.chord_error_from_stack = keep_error
         tasks = [self._task(), self._task()]
-        members = self._app.GroupResult(group, [self._app.AsyncResult(task) for task in tasks])
+        members = app.GroupResult(group, [app.AsyncResult(task) for task in tasks])
         backend.save_group(group, members)
         restored = backend.restore_group(group, cache=False)
         if restored is None or [member.id for member in restored.results] != tasks:

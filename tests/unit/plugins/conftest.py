@@ -21,6 +21,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import kombu.pools
 import pytest
 import redis
 import yaml
@@ -122,6 +123,7 @@ class Server:
     tls: bool = True
     port: int = field(default_factory=free_port)
     process: subprocess.Popen[bytes] | None = None
+    password: str = HARD_PASSWORD
 
     def start(self) -> None:
         ports = ["--port", "0", "--tls-port", str(self.port)] if self.tls else ["--port", str(self.port)]
@@ -268,8 +270,10 @@ def celery_redis(celery_shared_redis: Server, monkeypatch: pytest.MonkeyPatch) -
     yield celery_shared_redis
     admin.execute_command("REPLICAOF", "NO", "ONE")
     admin.config_set("maxmemory", "0")
+    # This ends connections, also those that kombu keeps for the next test.
     admin.execute_command("ACL", "LOAD")
     admin.close()
+    kombu.pools.reset()
 
 
 def settings_of(server: Server, **changes: Any) -> Any:

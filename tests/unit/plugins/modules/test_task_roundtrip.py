@@ -1,0 +1,136 @@
+# Copyright (c) 2026, the resultops.celery authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The module with real workers: it passes where one answers, and names the hop where none does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from ansible_collections.resultops.celery.plugins.module_utils import _celery_client as client
+from ansible_collections.resultops.celery.plugins.modules import task_roundtrip
+
+MODULE = "task_roundtrip"
+TIMEOUT = 3.0
+
+
+def run_with(
+    settings: Any, *, queue: str | None = None, check_mode: bool = False, timeout: float = TIMEOUT
+) -> client.CheckRun:
+    run = client.CheckRun("redis")
+    task_roundtrip.run_hops(run, task_roundtrip.Roundtrip(settings, queue, timeout), check_mode)
+    return run
+
+
+def outcome(run: client.CheckRun) -> list[tuple[str, str]]:
+    return [(row["check"], row["failure_class"]) for row in run.failures]
+
+
+def statuses(run: client.CheckRun) -> dict[str, str]:
+    return {row["check"].removeprefix("roundtrip_"): row["status"] for row in run.rows}
+
+
+def results_left(server: Any) -> list[str]:
+    return list(server.admin.keys("celery-task*"))
+
+
+def test_a_worker_answers_and_nothing_is_left(celery_redis: Any, worker_settings: Any, celery_worker: Any) -> None:
+    celery_worker(celery_redis)
+    run = run_with(worker_settings(celery_redis), timeout=10)
+    assert run.failures == []
+    assert set(statuses(run)) == {"broker", "subscribe", "publish", "worker", "read", "delete"}
+    assert set(statuses(run).values()) == {"passed"}
+    assert results_left(celery_redis) == []
+
+
+def test_a_queue_that_no_worker_consumes(celery_redis: Any, worker_settings: Any, celery_worker: Any) -> None:
+    celery_worker(celery_redis)
+    run = run_with(worker_settings(celery_redis), queue="reports")
+    assert outcome(run) == [("roundtrip_worker", "no_worker")]
+    assert "none consumes the queue reports" in run.failures[0]["detail"]
+
+
+def test_no_worker_at_all(celery_redis: Any, worker_settings: Any) -> None:
+    run = run_with(worker_settings(celery_redis), timeout=1)
+    assert outcome(run) == [("roundtrip_worker", "no_worker")]
+    assert "No worker answers" in run.failures[0]["detail"]
+    assert statuses(run)["read"] == "skipped"
+    assert statuses(run)["delete"] == "passed"
+    assert results_left(celery_redis) == []
+
+
+def test_a_worker_that_cannot_store(celery_redis: Any, worker_settings: Any, celery_worker: Any) -> None:
+    celery_worker(celery_redis, CELERY_RESULT_BACKEND=celery_redis.url("not this one"))
+    run = run_with(worker_settings(celery_redis))
+    assert outcome(run) == [("roundtrip_store", "unknown")], run.failures
+    assert statuses(run)["worker"] == "passed"
+    assert "took the task" in run.failures[0]["detail"]
+
+
+def test_a_backend_that_lets_nobody_store(celery_redis: Any, worker_settings: Any, celery_worker: Any) -> None:
+    celery_worker(celery_redis)
+    celery_redis.admin.execute_command("ACL", "SETUSER", "celery", "-setex")
+    run = run_with(worker_settings(celery_redis))
+    assert outcome(run)[0] == ("roundtrip_store", "acl")
+
+
+@pytest.mark.parametrize(
+    ("changes", "failure_class"),
+    [
+        ({"hosts": ["nowhere.invalid"]}, "dns"),
+        ({"port": None}, "refused"),
+        ({"password": "not this one"}, "auth"),
+        ({"ca_file": None}, "tls"),
+        ({"database": 1, "username": "celery", "password": None}, "acl"),
+    ],
+    ids=["dns", "refused", "auth", "tls", "acl"],
+)
+def test_a_broker_that_cannot_be_used(
+    celery_redis: Any,
+    worker_settings: Any,
+    free_port: Callable[[], int],
+    other_authority: Any,
+    changes: dict[str, Any],
+    failure_class: str,
+) -> None:
+    actual = {"port": free_port(), "ca_file": str(other_authority.certificate), "password": celery_redis.password}
+    chosen = {name: actual[name] if value is None else value for name, value in changes.items()}
+    run = run_with(worker_settings(celery_redis, broker_url=celery_redis.url(**chosen)))
+    assert outcome(run)[0][1] == failure_class
+    assert outcome(run)[0][0] in ("roundtrip_broker", "roundtrip_publish")
+
+
+def test_a_result_backend_that_cannot_be_used(celery_redis: Any, worker_settings: Any) -> None:
+    run = run_with(worker_settings(celery_redis, result_backend=celery_redis.url("not this one")))
+    assert outcome(run)[0] == ("roundtrip_subscribe", "auth")
+    assert statuses(run)["publish"] == "skipped"
+
+
+def test_check_mode_publishes_nothing(celery_redis: Any, worker_settings: Any) -> None:
+    run = run_with(worker_settings(celery_redis), check_mode=True)
+    assert statuses(run)["broker"] == "passed"
+    assert statuses(run)["publish"] == "skipped"
+    assert celery_redis.admin.info("keyspace") == {}
+
+
+def test_ansible_reports_the_hop_and_prints_no_secret(celery_redis: Any, worker_files: Any, run_module: Any) -> None:
+    worker_files.write(celery_redis)
+    found, printed = run_module(MODULE)
+    assert found["failed"] is True
+    assert found["msg"].startswith("roundtrip_worker failed (no_worker): No worker answers")
+    for secret in worker_files.secrets:
+        assert secret not in printed
+        assert quote(secret, safe="") not in printed
+
+
+def test_a_missing_broker_is_a_fault_of_the_configuration(
+    celery_redis: Any, worker_files: Any, run_module: Any
+) -> None:
+    worker_files.write(celery_redis, CELERY_BROKER_URL="")
+    found, _printed = run_module(MODULE, report_only=True)
+    assert found["failed"] is False
+    assert found["checks"][0]["failure_class"] == "config"
+    assert "CELERY_BROKER_URL" in found["checks"][0]["detail"]
