@@ -308,14 +308,8 @@ class _EnvironmentParser:
         self._state = self._double_quoted
 
     def _comment(self, character: str) -> None:
-        if character == "\\":
-            self._state = self._comment_escape
-        elif character in NEWLINE:
+        if character in NEWLINE:
             self._state = self._before_key
-
-    def _comment_escape(self, character: str) -> None:
-        del character
-        self._state = self._comment
 
 
 def read_environment(path: str) -> dict[str, str]:
