@@ -1,4 +1,4 @@
-"""An ordinary Celery application: the only line that this collection asks for is config_from_object."""
+"""An ordinary Celery application; the settings come from the module that the role worker writes."""
 
 from __future__ import annotations
 
