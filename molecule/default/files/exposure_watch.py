@@ -4,7 +4,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Record every listening TCP socket of this host, and whether it answers an unauthenticated PING in plaintext.
 
-Looks every 20 ms until it is stopped: a server that is open for the second between its installation and its
+Looks every 100 ms until it is stopped: a server that is open for the second between its installation and its
 configuration does not escape.
 """
 
@@ -17,7 +17,7 @@ import time
 
 LISTEN = "0A"
 LOOPBACK = {4: "127.0.0.1", 6: "::1"}
-INTERVAL_SECONDS = 0.02
+INTERVAL_SECONDS = 0.1
 
 
 def listening() -> set[tuple[int, str, int]]:

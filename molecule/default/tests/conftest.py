@@ -1,122 +1,21 @@
 # Copyright (c) 2026, the resultops.celery authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The hosts of the scenario, as testinfra sees them, and a Python that runs on a worker host with redis-py."""
 
 from __future__ import annotations
 
 import json
-import os
-import pathlib
 import subprocess
-import sys
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
-import testinfra
-from testinfra.host import Host
-
-CHECKOUT = pathlib.Path(__file__).resolve().parents[3]
-INVENTORY = CHECKOUT / "molecule" / "inventory"
-BIN = pathlib.Path(sys.executable).parent
-REDIS_HOSTS = ("redis12", "redis13", "valkey13")
-WORKER_HOSTS = {"worker12": "redis12", "worker13": "redis13"}
-WORKER_PYTHON = "/opt/celery/probe/venv/bin/python"
-CA_FILE = "/etc/celery/probe/ca.crt"
-
-
-@dataclass(frozen=True)
-class Engine:
-    """Where a provider of the role redis keeps its things."""
-
-    name: str
-    unit: str
-    account: str
-    managed: str
-    socket: str
-
-
-REDIS = Engine("redis-server", "redis-server.service", "redis", "/etc/redis/managed", "/run/redis/redis-server.sock")
-VALKEY = Engine(
-    "valkey-server", "valkey-server.service", "valkey", "/etc/valkey/managed", "/run/valkey/valkey-server.sock"
-)
-
-
-def engine_of(name: str) -> Engine:
-    return VALKEY if name.startswith("valkey") else REDIS
-
-
-@dataclass
-class Fleet:
-    variables: dict[str, dict[str, Any]]
-
-    def host(self, name: str) -> Host:
-        return testinfra.get_host(f"docker://{self.container(name)}")
-
-    def container(self, name: str) -> str:
-        return self.variables[name]["ansible_host"]
-
-    def secret(self, name: str) -> str:
-        return self.variables["worker12"][name]
-
-    def secrets(self) -> dict[str, str]:
-        return {name: value for name, value in self.variables["worker12"].items() if name.startswith("vault_")}
-
-    def python(self, name: str, code: str, **values: Any) -> Any:
-        """Run code with the worker's Python on a host; C(given) holds the values, what it prints as JSON comes back.
-
-        Code and values go through standard input: secrets are on no command line.
-        """
-        program = f"import json\ngiven = json.loads({json.dumps(values)!r})\n{code}\n"
-        run = subprocess.run(
-            ["docker", "exec", "-i", self.container(name), WORKER_PYTHON, "-"],
-            input=program,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-        assert run.returncode == 0, run.stderr
-        return json.loads(run.stdout)
-
-    def redis(self, server: str, user: str, password: str, *commands: list[Any], worker: str = "worker13") -> list[Any]:
-        """The replies to commands sent over TLS from a worker host; an error reply comes back as its text."""
-        return self.python(
-            worker, REDIS_CLIENT, host=server, user=user, password=password, commands=commands, ca=CA_FILE
-        )
-
-    def playbook(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [str(BIN / "ansible-playbook"), "-i", str(INVENTORY), *arguments],
-            capture_output=True,
-            text=True,
-            cwd=CHECKOUT,
-            env={**os.environ, "ANSIBLE_NOCOLOR": "1", "ANSIBLE_FORCE_COLOR": "0"},
-            timeout=600,
-            check=False,
-        )
-
-
-REDIS_CLIENT = """
-import redis
-client = redis.Redis(host=given["host"], port=6379, username=given["user"], password=given["password"], ssl=True,
-                     ssl_ca_certs=given["ca"], ssl_check_hostname=True, socket_timeout=10, protocol=2,
-                     decode_responses=True, retry=redis.retry.Retry(redis.backoff.NoBackoff(), 0))
-replies = []
-for command in given["commands"]:
-    try:
-        replies.append(client.execute_command(*command))
-    except redis.exceptions.RedisError as error:
-        replies.append(f"{type(error).__name__}: {error}")
-print(json.dumps(replies, default=str))
-"""
+from scenario import BIN, CHECKOUT, REDIS_HOSTS, USE_INVENTORY, WORKER_HOSTS, Fleet
 
 
 @pytest.fixture(scope="session")
 def fleet() -> Fleet:
     listed = subprocess.run(
-        [str(BIN / "ansible-inventory"), "-i", str(INVENTORY), "--list"],
+        [str(BIN / "ansible-inventory"), *USE_INVENTORY, "--list"],
         capture_output=True,
         text=True,
         cwd=CHECKOUT,

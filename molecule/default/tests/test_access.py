@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from conftest import CA_FILE, engine_of
+from scenario import CA_FILE, engine_of
 
 HANDSHAKE = """
 import os, socket, ssl, subprocess, tempfile
@@ -111,7 +111,6 @@ REFUSED_TO_CELERY = [
     ["ACL", "LIST"],
     ["ACL", "SETUSER", "celery", "+@all"],
     ["EVAL", "return 1", "0"],
-    ["DEBUG", "SLEEP", "0"],
     ["SHUTDOWN", "NOSAVE"],
     ["REPLICAOF", "NO", "ONE"],
     ["MODULE", "LIST"],

@@ -10,7 +10,7 @@ import re
 from urllib.parse import quote
 
 import pytest
-from conftest import CA_FILE, REDIS_HOSTS, engine_of
+from scenario import CA_FILE, REDIS_HOSTS, engine_of
 
 STORE_AND_COUNT = """
 import celery
