@@ -19,7 +19,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -127,18 +126,20 @@ def run_playbook(words: tuple[str, ...], environment: dict[str, str]) -> subproc
 
 
 def module_runs(output: dict[str, Any]) -> int:
-    """Count what costs a round trip: each module run on the host, each item of a loop for itself."""
-
-    def results() -> Iterator[dict[str, Any]]:
-        for play in output["plays"]:
-            for task in play["tasks"]:
-                for result in task["hosts"].values():
-                    yield from result.get("results", [result]) if "_ansible_no_log" not in result else [result]
-
+    """Count what costs a round trip: each module run, each item of a loop for itself."""
+    results = [result for play in output["plays"] for task in play["tasks"] for result in task["hosts"].values()]
+    items = [item for result in results for item in loop_items(result)]
     return sum(
-        not result.get("skipped") and result.get("action", "").rpartition(".")[2] not in CONTROLLER_ACTIONS
-        for result in results()
+        not item.get("skipped") and item.get("action", "").rpartition(".")[2] not in CONTROLLER_ACTIONS
+        for item in items
     )
+
+
+def loop_items(result: dict[str, Any]) -> list[dict[str, Any]]:
+    items = result.get("results")
+    if isinstance(items, list) and all(isinstance(item, dict) and "ansible_loop_var" in item for item in items):
+        return [{"action": result.get("action", ""), **item} for item in items]
+    return [result]
 
 
 def converge(folder: Path, side: Side, debian: str) -> Run:
