@@ -15,7 +15,7 @@ from secret_scan import find_secrets
 
 GENERATED = {"FILES.json", "MANIFEST.json"}
 WANTED = ("LICENSE", "README.md", "meta/runtime.yml", "playbooks/site.yml", "plugins", "roles")
-UNWANTED_NAMES = {"tests", "molecule", "tools", "benchmarks", "reports", "dist", "pki", "venv", "Makefile"}
+UNWANTED_NAMES = {"tests", "molecule", "tools", "benchmarks", "reports", "dist", ".pki", "venv", "Makefile"}
 HIDDEN_ALLOWED = {".env.example", ".env.example.j2"}
 
 

@@ -56,7 +56,7 @@ EXAMPLES = r"""
            subject_alternative_names=['DNS:redis1.example.com'],
            usages=['serverAuth'],
            key_fingerprint=key.fingerprint.sha256,
-           authority_file='pki/ca.crt',
+           authority_file='.pki/ca.crt',
            renew_days=30) }}
 """
 

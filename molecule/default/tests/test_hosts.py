@@ -56,7 +56,7 @@ class TestRedisHost:
         assert {"127.0.0.1", address} == {str(ip) for ip in names.get_values_for_type(x509.IPAddress)}
         usages = set(extensions.get_extension_for_class(x509.ExtendedKeyUsage).value)
         assert usages == {ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH}
-        authority = x509.load_pem_x509_certificate((INVENTORY / "pki" / "ca.crt").read_bytes())
+        authority = x509.load_pem_x509_certificate((INVENTORY / ".pki" / "ca.crt").read_bytes())
         subject_key = authority.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value.digest
         assert extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value.key_identifier == subject_key
         extensions.get_extension_for_class(x509.SubjectKeyIdentifier)
@@ -65,7 +65,7 @@ class TestRedisHost:
 
 class TestAuthority:
     def test_its_key_is_encrypted_and_private(self, fleet):
-        path = INVENTORY / "pki" / "ca.key"
+        path = INVENTORY / ".pki" / "ca.key"
         assert path.stat().st_mode & 0o777 == 0o600
         with pytest.raises(TypeError, match="not given"):
             serialization.load_pem_private_key(path.read_bytes(), None)

@@ -87,17 +87,26 @@ class TestRotation:
     NEW = "the next one: p@ss:/w%rd#?&'\"\\ and more"
 
     @pytest.fixture(scope="class")
-    def talkative_run(self, fleet, tmp_path_factory):
-        variables = tmp_path_factory.mktemp("rotation") / "vault.json"
-        users = [
-            {"name": "celery", "profile": "results", "password": self.NEW}
-            | {"previous_password": fleet.secret("vault_redis_celery_password")},
-            {"name": "celery_broker", "profile": "broker", "key_prefix": "probe-"}
-            | {"password": fleet.secret("vault_redis_broker_password")},
-            {"name": "other", "profile": "results", "key_prefix": "other_"}
-            | {"password": fleet.secret("vault_redis_broker_password")},
-        ]
-        variables.write_text(json.dumps({"redis_users": users, "worker_backend_password": self.NEW}))
+    @staticmethod
+    def talkative_run(fleet, tmp_path_factory):
+        celery, broker = map(fleet.secret, ("vault_redis_celery_password", "vault_redis_broker_password"))
+        variables = tmp_path_factory.mktemp("rotation") / "vault.yml"
+        variables.write_text(f"""---
+worker_backend_password: {unsafe(TestRotation.NEW)}
+redis_users:
+  - name: celery
+    profile: results
+    password: {unsafe(TestRotation.NEW)}
+    previous_password: {unsafe(celery)}
+  - name: celery_broker
+    profile: broker
+    key_prefix: probe-
+    password: {unsafe(broker)}
+  - name: other
+    profile: results
+    key_prefix: other_
+    password: {unsafe(broker)}
+""")
         yield fleet.playbook("resultops.celery.site", "-vvv", "--diff", "--extra-vars", f"@{variables}")
         restored = fleet.playbook("resultops.celery.site")
         assert restored.returncode == 0, restored.stdout + restored.stderr
@@ -118,6 +127,11 @@ class TestRotation:
         assert [name for name, value in secrets.items() if any(form in text for form in spellings(value))] == []
 
 
+def unsafe(value: str) -> str:
+    """A YAML value in which nothing is a template."""
+    return f"!unsafe {json.dumps(value)}"
+
+
 def spellings(value: str) -> set[str]:
     escaped = json.dumps(value)[1:-1]
     return {value, quote(value, safe=""), quote(value), escaped, json.dumps(escaped)[1:-1], repr(value)[1:-1]}
@@ -136,7 +150,11 @@ BAD_INPUT = {
     "short password": ({"redis_admin_password": "short"}, "redis_admin_password is too short", "16"),
     "wrong passphrase": ({"tls_ca_passphrase": "not that of the CA key"}, "tls_ca_passphrase does not open", "ca.key"),
     "unsupported provider": ({"redis_provider": "keydb"}, "redis_provider", "valkey"),
-    "empty group of servers": ({"worker_backend_hosts": []}, "worker_backend_hosts", "empty"),
+    "empty group of servers": (
+        {"worker_backend_hosts": [], "worker_redis_group": "nobody"},
+        "worker_redis_group",
+        "worker_backend_hosts",
+    ),
     "empty group of workers": ({"worker_hosts_group": "nobody"}, "nobody", "empty"),
     "same prefix twice": (
         {
