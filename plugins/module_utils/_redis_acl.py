@@ -167,12 +167,11 @@ class Selector:
         allowed = set(catalogue.commands) if base == "+@all" else set()
         for rule in rules:
             sign, name = rule[0], rule[1:]
-            if name.startswith("@"):
-                names = catalogue.categories.get(name[1:], frozenset())
-            else:
+            names = catalogue.categories.get(name[1:], frozenset()) if name[0] == "@" else catalogue.family(name)
+            if not names and sign == "+" and name.split("|")[0] not in allowed:
                 # "select|0" allows one first argument of a command that has no subcommands.
-                names = catalogue.family(name) or frozenset({name})
-                allowed -= {entry for entry in allowed - catalogue.commands if entry.startswith(f"{name}|")}
+                allowed.add(name)
+            allowed -= {entry for entry in allowed - catalogue.commands if entry.split("|")[0] in names}
             allowed = allowed | names if sign == "+" else allowed - names
         return base, frozenset(allowed)
 
