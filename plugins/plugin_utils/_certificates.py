@@ -11,19 +11,33 @@ import ipaddress
 import os
 import typing as t
 
-from cryptography import x509
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
-from cryptography.x509.oid import ExtendedKeyUsageOID
+from ansible.errors import AnsibleFilterError
 
-USAGES = {
-    "serverAuth": ExtendedKeyUsageOID.SERVER_AUTH,
-    "clientAuth": ExtendedKeyUsageOID.CLIENT_AUTH,
-}
+try:
+    from cryptography import x509
+    from cryptography.exceptions import InvalidSignature
+    from cryptography.hazmat.primitives import serialization
+except ImportError as error:
+    CRYPTOGRAPHY_IMPORT_ERROR: ImportError | None = error
+else:
+    CRYPTOGRAPHY_IMPORT_ERROR = None
+
+if t.TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
+
+    Extension = t.TypeVar("Extension", bound=x509.ExtensionType)
+
+# Extended key usages by the name that the role gives them.
+USAGES = {"serverAuth": "1.3.6.1.5.5.7.3.1", "clientAuth": "1.3.6.1.5.5.7.3.2"}
 COMMON_NAME_MAXIMUM = 64
 
-Extension = t.TypeVar("Extension", bound=x509.ExtensionType)
+
+def require_cryptography() -> None:
+    """Refuse a controller without the library that all functions here need."""
+    if CRYPTOGRAPHY_IMPORT_ERROR:
+        raise AnsibleFilterError(
+            "The Python library cryptography is missing on the controller: install it beside ansible-core."
+        ) from CRYPTOGRAPHY_IMPORT_ERROR
 
 
 def _public_key_der(key: PublicKeyTypes) -> bytes:
@@ -84,6 +98,7 @@ def problems_of_certificate(
     :param authority_pem: certificate of the CA that must have signed it
     :param renew_days: days before the end of its validity when it counts as expiring
     """
+    require_cryptography()
     if not pem.strip():
         return ["there is none yet"]
     try:
@@ -95,7 +110,7 @@ def problems_of_certificate(
     if names_of(certificate) != wanted:
         reasons.append(f"its names are {_listed(names_of(certificate))}, wanted are {_listed(wanted)}")
     present = _extension(certificate, x509.ExtendedKeyUsage)
-    if set(present or ()) != {USAGES[usage] for usage in usages}:
+    if {usage.dotted_string for usage in present or ()} != {USAGES[usage] for usage in usages}:
         reasons.append("its extended key usages differ")
     if public_key_fingerprint(certificate) != key_fingerprint:
         reasons.append("it does not belong to the private key on the host")
@@ -113,6 +128,7 @@ def _listed(names: t.Iterable[str]) -> str:
 
 def problems_of_input(settings: t.Mapping[str, t.Any], now: datetime.datetime | None = None) -> list[str]:
     """One sentence for each thing that is wrong with the variables of the role C(tls)."""
+    require_cryptography()
     if settings["certificate"] or settings["private_key"]:
         return _problems_of_provided(settings, now or datetime.datetime.now(datetime.UTC))
     return [*_problems_of_names(settings), *_problems_of_authority(settings)]

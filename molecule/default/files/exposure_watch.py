@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 # Copyright (c) 2026, the resultops.celery authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
@@ -15,6 +14,8 @@ import socket
 import sys
 import time
 
+# Columns of /proc/net/tcp, and the state of a socket that listens.
+LOCAL_ADDRESS, STATE = 1, 3
 LISTEN = "0A"
 LOOPBACK = {4: "127.0.0.1", 6: "::1"}
 INTERVAL_SECONDS = 0.1
@@ -26,9 +27,9 @@ def listening() -> set[tuple[int, str, int]]:
     for family, path in ((4, "/proc/net/tcp"), (6, "/proc/net/tcp6")):
         with open(path, encoding="ascii") as table:
             for line in table.readlines()[1:]:
-                _, local, _, state, *_ = line.split()
-                if state == LISTEN:
-                    address, port = local.split(":")
+                fields = line.split()
+                if fields[STATE] == LISTEN:
+                    address, port = fields[LOCAL_ADDRESS].split(":")
                     found.add((family, address, int(port, 16)))
     return found
 

@@ -114,4 +114,4 @@ def test_no_secret_in_the_process_list_or_the_journal(fleet, name):
 
 def spellings(fleet):
     """Every secret as it is and percent-encoded."""
-    return [(name, form) for name, value in fleet.secrets().items() for form in {value, quote(value, safe="")}]
+    return [(name, form) for name, value in fleet.secrets().items() for form in (value, quote(value, safe=""))]

@@ -9,6 +9,7 @@ import ipaddress
 from dataclasses import dataclass
 
 import pytest
+from ansible.errors import AnsibleFilterError
 from ansible_collections.resultops.celery.plugins.plugin_utils import _certificates as certificates
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -17,7 +18,7 @@ from cryptography.x509.oid import NameOID
 
 PASSPHRASE = "a passphrase of the tests only"
 NOW = datetime.datetime.now(datetime.UTC)
-NAMES = ["DNS:redis1", "IP:192.0.2.7"]
+NAMES = ("DNS:redis1", "IP:192.0.2.7")
 
 
 @dataclass
@@ -56,7 +57,8 @@ def issue(issuer: Issued | None = None, *, days: int = 90, usages=("serverAuth",
             for kind, value in (item.split(":", 1) for item in names)
         ]
         builder = builder.add_extension(x509.SubjectAlternativeName(general), critical=False).add_extension(
-            x509.ExtendedKeyUsage([certificates.USAGES[usage] for usage in usages]), critical=False
+            x509.ExtendedKeyUsage([x509.ObjectIdentifier(certificates.USAGES[usage]) for usage in usages]),
+            critical=False,
         )
     return Issued(key, builder.sign(issuer.key if issuer else key, hashes.SHA256()))
 
@@ -80,6 +82,12 @@ def reasons(pem: str, authority: Issued, leaf: Issued, **changes) -> list[str]:
         "renew_days": 30,
     }
     return certificates.problems_of_certificate(pem, **{**wanted, **changes})
+
+
+def test_a_controller_without_the_library_is_refused(monkeypatch, given):
+    monkeypatch.setattr(certificates, "CRYPTOGRAPHY_IMPORT_ERROR", ImportError("none"))
+    with pytest.raises(AnsibleFilterError, match="cryptography is missing on the controller"):
+        certificates.problems_of_input(given)
 
 
 class TestCertificateOnHost:
@@ -203,14 +211,22 @@ class TestInputOfProvidedCertificate:
 
     @pytest.mark.parametrize(
         ("key", "variable"),
-        [("certificate", "tls_certificate"), ("private_key", "tls_private_key"), ("trusted", "tls_trusted_certificates")],
+        [
+            ("certificate", "tls_certificate"),
+            ("private_key", "tls_private_key"),
+            ("trusted", "tls_trusted_certificates"),
+        ],
     )
     def test_one_of_three_missing(self, provided, key, variable):
         assert only_problem({**provided, key: ""}).startswith(f"{variable} not set")
 
     @pytest.mark.parametrize(
         ("key", "variable"),
-        [("certificate", "tls_certificate"), ("private_key", "tls_private_key"), ("trusted", "tls_trusted_certificates")],
+        [
+            ("certificate", "tls_certificate"),
+            ("private_key", "tls_private_key"),
+            ("trusted", "tls_trusted_certificates"),
+        ],
     )
     def test_no_pem(self, provided, key, variable):
         assert only_problem({**provided, key: "no PEM"}).startswith(variable)
