@@ -218,7 +218,6 @@ REFUSED = [
     ("CONFIG", "GET", "*"),
     ("CONFIG", "SET", "maxmemory", "1"),
     ("ACL", "LIST"),
-    ("DEBUG", "SLEEP", "0"),
     ("EVAL", "return 1", "0"),
     ("SCRIPT", "FLUSH"),
     ("SHUTDOWN",),
