@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from decimal import Decimal
 from typing import Any
 
@@ -173,7 +173,7 @@ def checked(settings: Mapping[str, Any], option: str) -> dict[str, list[str]]:
     return result
 
 
-def with_resolved_memory(settings: Mapping[str, list[str]], limit: int) -> dict[str, list[str]]:
+def with_resolved_memory(settings: Mapping[str, list[str]], limit: Callable[[], int]) -> dict[str, list[str]]:
     """maxmemory as a size where it was given as a share of the host's memory."""
     result = dict(settings)
     share = re.fullmatch(r"([0-9]+)%", " ".join(settings.get("maxmemory", [])))
@@ -182,7 +182,7 @@ def with_resolved_memory(settings: Mapping[str, list[str]], limit: int) -> dict[
             raise SettingError(
                 f"settings.maxmemory is {share[0]}: a share of the host's memory is between 1% and 100%."
             )
-        result["maxmemory"] = [f"{limit * int(share[1]) // 100 // MEBIBYTE}mb"]
+        result["maxmemory"] = [f"{limit() * int(share[1]) // 100 // MEBIBYTE}mb"]
     return result
 
 

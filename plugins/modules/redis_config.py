@@ -205,7 +205,7 @@ class Reconciliation:
             )
         for name in sorted(plain.keys() & secret.keys()):
             raise _redis_settings.SettingError(f"The directive {name} stands both in settings and in secret_settings.")
-        return _redis_settings.with_resolved_memory({**plain, **secret}, _redis_settings.memory_limit())
+        return _redis_settings.with_resolved_memory({**plain, **secret}, _redis_settings.memory_limit)
 
     def _compare(self, server: _redis.Server) -> None:
         answer = server.call("CONFIG", "GET", *sorted(self.settings), "tls-port", "bind", *_redis_settings.TLS_FILES)

@@ -133,7 +133,7 @@ def test_the_limit_is_the_smallest_of_host_and_cgroups(
 
 def test_a_share_of_memory_is_resolved() -> None:
     wanted = settings.checked({"maxmemory": "30%", "maxmemory-clients": "5%"}, "settings")
-    resolved = settings.with_resolved_memory(wanted, 1000 * MEBIBYTE + 12345)
+    resolved = settings.with_resolved_memory(wanted, lambda: 1000 * MEBIBYTE + 12345)
     assert resolved == {"maxmemory": ["300mb"], "maxmemory-clients": ["5%"]}
     with pytest.raises(settings.SettingError, match="between 1% and 100%"):
-        settings.with_resolved_memory({"maxmemory": ["101%"]}, MEBIBYTE)
+        settings.with_resolved_memory({"maxmemory": ["101%"]}, lambda: MEBIBYTE)
