@@ -3,8 +3,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Make an inventory's vault with random values: make_vault.py <inventory directory>.
 
-Writes vault-password and group_vars/all/vault.yml, unless both are there. Each value carries the characters that
-break careless quoting, so that demo and tests use them everywhere.
+Writes .vault-password and group_vars/all/vault.yml, unless both are there. The first is hidden, because Ansible reads
+all other files of an inventory directory as lists of hosts. Each value carries the characters that break careless
+quoting, so that demo and tests use them everywhere.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ def write_private(path: Path, content: bytes) -> None:
 
 def make_vault(inventory: Path) -> bool:
     """Write both files; return whether that was needed."""
-    password_file = inventory / "vault-password"
+    password_file = inventory / ".vault-password"
     vault_file = inventory / "group_vars" / "all" / "vault.yml"
     there = [path for path in (password_file, vault_file) if path.exists()]
     if len(there) == 1:

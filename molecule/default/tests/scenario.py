@@ -18,7 +18,7 @@ from testinfra.host import Host
 
 CHECKOUT = pathlib.Path(__file__).resolve().parents[3]
 INVENTORY = CHECKOUT / "molecule" / "inventory"
-USE_INVENTORY = ("-i", str(INVENTORY), "--vault-password-file", str(INVENTORY / "vault-password"))
+USE_INVENTORY = ("-i", str(INVENTORY), "--vault-password-file", str(INVENTORY / ".vault-password"))
 BIN = pathlib.Path(sys.executable).parent
 REDIS_HOSTS = ("redis12", "redis13", "valkey13")
 WORKER_HOSTS = {"worker12": "redis12", "worker13": "redis13"}

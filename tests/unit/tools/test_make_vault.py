@@ -19,7 +19,7 @@ def values_that_ansible_sees(inventory: Path) -> dict[str, str]:
     names = ", ".join(f"'{name}': {name}" for name in NAMES)
     command = ["ansible", "localhost", "-i", str(inventory), "-m", "debug", "-a", f"msg={{{{ {{{names}}} }}}}"]
     done = subprocess.run(
-        [*command, "--vault-password-file", str(inventory / "vault-password")],
+        [*command, "--vault-password-file", str(inventory / ".vault-password")],
         cwd=ROOT,
         env={**os.environ, "ANSIBLE_STDOUT_CALLBACK": "ansible.posix.json", "ANSIBLE_LOAD_CALLBACK_PLUGINS": "1"},
         check=True,
@@ -51,8 +51,16 @@ def test_no_plaintext_and_no_foreign_reader(inventory: Path) -> None:
     make_vault(inventory)
     vault = inventory / "group_vars" / "all" / "vault.yml"
     assert vault.read_bytes().startswith(b"$ANSIBLE_VAULT;1.1;AES256\n")
-    for path in (vault, inventory / "vault-password"):
+    for path in (vault, inventory / ".vault-password"):
         assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_ansible_takes_no_secret_for_a_host(inventory: Path) -> None:
+    make_vault(inventory)
+    command = ["ansible-inventory", "-i", str(inventory), "--list"]
+    command += ["--vault-password-file", str(inventory / ".vault-password")]
+    listing = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    assert listing["ungrouped"]["hosts"] == ["localhost"]
 
 
 def test_second_call_keeps_both_files(inventory: Path) -> None:
@@ -62,7 +70,7 @@ def test_second_call_keeps_both_files(inventory: Path) -> None:
     assert before == {path: path.read_bytes() for path in inventory.rglob("*vault*")}
 
 
-@pytest.mark.parametrize("lost", ["vault-password", "group_vars/all/vault.yml"])
+@pytest.mark.parametrize("lost", [".vault-password", "group_vars/all/vault.yml"])
 def test_half_a_vault_is_refused(inventory: Path, lost: str) -> None:
     make_vault(inventory)
     (inventory / lost).unlink()

@@ -49,7 +49,7 @@ def test_nothing_encrypted_needs_no_vault(checkout: Path) -> None:
 
 def test_demo_is_unlocked(checkout: Path) -> None:
     encrypt(checkout, "the-demo")
-    (checkout / "inventories" / "demo" / "vault-password").write_text("the-demo\n")
+    (checkout / "inventories" / "demo" / ".vault-password").write_text("the-demo\n")
     assert "readable" in show_value(checkout).stdout
 
 
@@ -57,7 +57,7 @@ def test_demo_is_unlocked(checkout: Path) -> None:
 @pytest.mark.parametrize("options", [["--vault-password-file", "password"], ["--vault-id", "mine@password"]])
 def test_other_vaults_open_with_their_own_password(checkout: Path, options: list[str], demo_is_up: bool) -> None:
     if demo_is_up:
-        (checkout / "inventories" / "demo" / "vault-password").write_text("the-demo\n")
+        (checkout / "inventories" / "demo" / ".vault-password").write_text("the-demo\n")
     encrypt(checkout, "mine")
     assert "readable" in show_value(checkout, *options).stdout
     assert show_value(checkout).returncode != 0
@@ -67,7 +67,7 @@ def test_other_vaults_open_with_their_own_password(checkout: Path, options: list
 @pytest.mark.parametrize("demo_is_up", [True, False])
 def test_nothing_is_encrypted_with_the_demo_password(checkout: Path, command: list[str], demo_is_up: bool) -> None:
     if demo_is_up:
-        (checkout / "inventories" / "demo" / "vault-password").write_text("the-demo\n")
+        (checkout / "inventories" / "demo" / ".vault-password").write_text("the-demo\n")
     done = run(checkout, "ansible-vault", *command)
     assert done.returncode != 0
     assert "name yours" in done.stderr
