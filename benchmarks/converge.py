@@ -199,7 +199,7 @@ def report(sides: list[Side], releases: list[str]) -> list[dict[str, Any]]:
             compared: list[Side | None] = [*others] or [None]
             for other in compared:
                 theirs = other.runs[phase, debian] if other else []
-                what = f"{other.label}, default variables (no TLS, no accounts)" if other else None
+                what = f"{other.label} with its default variables" if other else None
                 name = f"{phase}, Debian {debian}"
                 seconds = [run.seconds for run in mine], [run.seconds for run in theirs]
                 modules = [float(run.modules) for run in mine], [float(run.modules) for run in theirs]
