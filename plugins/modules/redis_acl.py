@@ -221,6 +221,7 @@ class Reconciliation:
         self.module = module
         self.params: dict[str, Any] = module.params
         self.server: _redis.Server | None = None
+        self.own_name = ""
         self.wanted: dict[str, _redis_acl.User] = {}
         self.live: dict[str, _redis_acl.User] = {}
         self.added: list[str] = []
@@ -244,6 +245,8 @@ class Reconciliation:
                 self._apply(self.server)
             if file.differs:
                 self._commit(file)
+            if self.server and self.own_name in self.removed:
+                self.server.send_last("ACL", "DELUSER", self.own_name)
         attributes_differ = file.keep_attributes()
         return {
             "changed": bool(file.differs or attributes_differ or self.added or self.changed or self.removed),
@@ -273,6 +276,7 @@ class Reconciliation:
     def _compare(self, server: _redis.Server) -> None:
         catalogue = _catalogue(server)
         self._refuse_unknown(server, catalogue)
+        self.own_name = server.call("ACL", "WHOAMI")
         self.live = {user.name: user for user in map(_redis_acl.parsed_line, server.call("ACL", "LIST"))}
         for name in sorted(self.wanted):
             if name not in self.live:
@@ -299,18 +303,15 @@ class Reconciliation:
                 trial.call(*self._declaration(user))
 
     def _apply(self, server: _redis.Server) -> None:
-        own_name = server.call("ACL", "WHOAMI")
         changes = [self._declaration(self.wanted[name]) for name in (*self.added, *self.changed)]
-        changes += [("ACL", "DELUSER", name) for name in self.removed if name != own_name]
+        changes += [("ACL", "DELUSER", name) for name in self.removed if name != self.own_name]
         changes += [("CLIENT", "KILL", "USER", name) for name in self.revoked]
-        if changes:
-            for reply in server.transaction(changes):
-                if isinstance(reply, Exception):
-                    self._restore(server)
-                    raise reply
-        if own_name in self.removed:
-            # The server closes this connection before the answer arrives.
-            server.send_last("ACL", "DELUSER", own_name)
+        if not changes:
+            return
+        for reply in server.transaction(changes):
+            if isinstance(reply, Exception):
+                self._restore(server)
+                raise reply
 
     def _restore(self, server: _redis.Server) -> None:
         before = [self._declaration(self.live[name]) for name in (*self.changed, *self.removed)]

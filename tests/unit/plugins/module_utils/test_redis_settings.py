@@ -99,6 +99,11 @@ def test_a_file_is_masked_whoever_wrote_it() -> None:
     assert masked.splitlines()[-1] == "hz 10"
 
 
+def test_a_secret_value_is_masked_and_an_empty_one_is_not() -> None:
+    assert settings.shown("masterauth", "x") == settings.MASK
+    assert (settings.shown("masterauth", ""), settings.shown("hz", "10")) == ("", "10")
+
+
 def host(root: Path, cgroup: str, **limits: str) -> str:
     (root / "proc/self").mkdir(parents=True)
     (root / "proc/meminfo").write_text("MemTotal:        2097152 kB\nMemFree:  5 kB\n")

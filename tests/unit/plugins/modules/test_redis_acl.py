@@ -281,7 +281,8 @@ def test_a_file_that_cannot_be_put_in_place_takes_the_server_back(
 
     before = sorted(admin.acl_list())
     monkeypatch.setattr(AnsibleModule, "atomic_move", broken)
-    assert manage([*with_user("celery", key_prefix="other")[:3]])["msg"] == "The disk is gone."
+    users = [{"name": "root", "password": "a root", "profile": "admin"}, *with_user("celery", key_prefix="other")[1:3]]
+    assert manage(users)["msg"] == "The disk is gone."
     assert sorted(admin.acl_list()) == before
 
 
