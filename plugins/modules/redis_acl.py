@@ -60,6 +60,7 @@ options:
           - V(admin) may do everything.
           - V(results) may do what Celery's Redis result backend does, on the keys and channels of its prefix.
           - V(broker) may do what Kombu's Redis transport does, on the keys and channels of its prefix.
+            A passive declaration of a queue is refused, because Kombu 5.7 leaves the prefix out there.
           - V(custom) may do what O(users[].rules) say.
         type: str
         choices: [admin, results, broker, custom]
