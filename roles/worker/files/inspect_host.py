@@ -6,14 +6,21 @@
 
 from __future__ import annotations
 
+import glob
 import grp
+import hashlib
 import json
 import os
 import pwd
+import stat
 import subprocess
 import sys
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
+
+# Who owns what the role writes.
+OWNER, GROUP = 0, "root"
 
 # Runs in the virtual environment, which knows its packages and can read version specifiers.
 REQUIREMENTS_CHECK = """
@@ -65,24 +72,60 @@ def _known(look_up: Callable[[str], Any], name: str) -> bool:
     return True
 
 
-def is_outdated(unit: str, paths: Iterable[str]) -> bool:
-    """Tell whether the unit runs since before one of the paths changed, as after an interrupted play."""
+def differing_files(files: dict[str, str], secret_file: str, group: str) -> list[str]:
+    """Return the files whose content, owner or mode is not the wanted one; secrets are for the group alone."""
+    return [
+        path
+        for path, checksum in files.items()
+        if not _has_mode(path, *(("0640", group) if path == secret_file else ("0644", GROUP)))
+        or hashlib.sha256(Path(path).read_bytes()).hexdigest() != checksum
+    ]
+
+
+def differing_directories(directories: list[str]) -> list[str]:
+    """Return the directories that do not exist or that others than root may write to."""
+    return [path for path in directories if not os.path.isdir(path) or not _has_mode(path, "0755", GROUP)]
+
+
+def _has_mode(path: str, mode: str, group: str) -> bool:
+    try:
+        state = os.stat(path)
+        wanted = (int(mode, 8), OWNER, grp.getgrnam(group).gr_gid)
+    except (FileNotFoundError, NotADirectoryError, KeyError):
+        return False
+    return (stat.S_IMODE(state.st_mode), state.st_uid, state.st_gid) == wanted
+
+
+def differs(source: str, archive: list[str], checksum: str) -> bool:
+    """Tell whether the deployed application is another one than that on the controller."""
+    if not archive:
+        return False
+    answer = subprocess.run([*archive, "--directory", source, "."], capture_output=True, check=False)
+    return answer.returncode != 0 or hashlib.sha256(answer.stdout).hexdigest() != checksum
+
+
+def is_outdated(unit: str, patterns: Iterable[str]) -> bool:
+    """Tell whether the unit runs since before something changed that it reads, or never gets as far as running."""
     command = ["systemctl", "show", "--timestamp=unix", "--property=ActiveState,ExecMainStartTimestamp", unit]
     answer = subprocess.run(command, capture_output=True, text=True, check=False).stdout
     state = dict(line.split("=", 1) for line in answer.splitlines() if "=" in line)
     if state.get("ActiveState") != "active":
-        return False
+        return state.get("ActiveState") == "activating"
     started = int(state["ExecMainStartTimestamp"].lstrip("@"))
-    return any(os.path.exists(path) and int(os.stat(path).st_mtime) > started for path in paths)
+    return any(int(os.stat(path).st_mtime) > started for pattern in patterns for path in glob.glob(pattern))
 
 
 def main() -> None:
-    wanted = json.loads(sys.argv[1])
+    wanted = json.load(sys.stdin)
+    files = {**wanted["files"], wanted["secret_file"]: wanted["secret_checksum"]}
     report = {
         "packages": missing_packages(wanted["packages"]),
         "requirements": missing_requirements(wanted["python"], wanted["requirements"]),
         "accounts": missing_accounts(wanted["user"], wanted["group"]),
-        "outdated": is_outdated(wanted["unit"], wanted["paths"]),
+        "files": differing_directories(wanted["directories"])
+        + differing_files(files, wanted["secret_file"], wanted["group"]),
+        "application": differs(wanted["source"], wanted["archive"], wanted["archive_checksum"]),
+        "outdated": is_outdated(wanted["unit"], wanted["restart_after"]),
     }
     print(json.dumps(report))
 

@@ -5,15 +5,20 @@
 
 from __future__ import annotations
 
+import grp
+import hashlib
 import importlib.util
 import os
+import subprocess
 import sys
 import types
 from pathlib import Path
 
 import pytest
+import yaml
 
-SCRIPT = Path(__file__).resolve().parents[3] / "roles" / "worker" / "files" / "inspect_host.py"
+ROLE = Path(__file__).resolve().parents[3] / "roles" / "worker"
+SCRIPT = ROLE / "files" / "inspect_host.py"
 
 
 @pytest.fixture
@@ -64,9 +69,86 @@ def test_accounts_are_looked_up_by_name(inspection: types.ModuleType) -> None:
     assert inspection.missing_accounts("surely-missing", "root") == ["user surely-missing"]
 
 
+@pytest.fixture
+def group(inspection: types.ModuleType, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Make the one who runs the tests the owner."""
+    name = grp.getgrgid(os.getgid()).gr_name
+    monkeypatch.setattr(inspection, "OWNER", os.getuid())
+    monkeypatch.setattr(inspection, "GROUP", name)
+    return name
+
+
+@pytest.mark.usefixtures("group")
+@pytest.mark.parametrize(
+    ("content", "mode", "differs"),
+    [("wanted", 0o644, False), ("other", 0o644, True), ("wanted", 0o664, True), (None, 0, True)],
+)
+def test_files_differ_by_content_and_mode(
+    inspection: types.ModuleType, tmp_path: Path, content: str | None, mode: int, differs: bool
+) -> None:
+    path = tmp_path / "celeryconfig.py"
+    if content:
+        path.write_text(content)
+        path.chmod(mode)
+    wanted = {str(path): hashlib.sha256(b"wanted").hexdigest()}
+    assert inspection.differing_files(wanted, "/etc/x/.env", "x") == ([str(path)] if differs else [])
+
+
+def test_the_secret_file_is_for_its_group_alone(inspection: types.ModuleType, tmp_path: Path, group: str) -> None:
+    path = tmp_path / ".env"
+    path.touch()
+    path.chmod(0o640)
+    wanted = {str(path): hashlib.sha256(b"").hexdigest()}
+    assert inspection.differing_files(wanted, str(path), group) == []
+    assert inspection.differing_files(wanted, str(path), "surely-missing") == [str(path)]
+    path.chmod(0o644)
+    assert inspection.differing_files(wanted, str(path), group) == [str(path)]
+
+
+@pytest.mark.usefixtures("group")
+def test_directories_differ_by_existence_and_mode(inspection: types.ModuleType, tmp_path: Path) -> None:
+    good, open_to_all, file = tmp_path / "good", tmp_path / "open", tmp_path / "file"
+    good.mkdir()
+    good.chmod(0o755)
+    open_to_all.mkdir()
+    open_to_all.chmod(0o777)
+    file.touch()
+    wrong = [str(open_to_all), str(file), str(tmp_path / "absent"), str(file / "below")]
+    assert inspection.differing_directories([str(good), *wrong]) == wrong
+
+
+def test_an_application_differs_by_any_file_or_mode(inspection: types.ModuleType, tmp_path: Path) -> None:
+    variables = yaml.safe_load((ROLE / "vars" / "main.yml").read_text())
+    archive = variables["__worker_archive"]
+    for name in ("controller", "host"):
+        (tmp_path / name / "package").mkdir(parents=True)
+        (tmp_path / name / "package" / "tasks.py").write_text("tasks")
+    (tmp_path / "controller" / ".env").write_text("left behind")
+    command = [*archive, "--directory", str(tmp_path / "controller"), "."]
+    checksum = hashlib.sha256(subprocess.run(command, capture_output=True, check=True).stdout).hexdigest()
+    host = tmp_path / "host"
+    assert inspection.differs(str(host), archive, checksum) is False
+    os.utime(host / "package", (1, 1))
+    (host / "package").chmod(0o700)
+    assert inspection.differs(str(host), archive, checksum) is False
+    (host / "package" / "tasks.py").chmod(0o755)
+    assert inspection.differs(str(host), archive, checksum) is True
+    (host / "package" / "tasks.py").chmod(0o644)
+    (host / "stale.py").touch()
+    assert inspection.differs(str(host), archive, checksum) is True
+    assert inspection.differs(str(tmp_path / "absent"), archive, checksum) is True
+    assert inspection.differs(str(tmp_path / "absent"), [], "") is False
+
+
 @pytest.mark.parametrize(
     ("state", "started", "outdated"),
-    [("active", 1000, True), ("active", 2000, False), ("active", 3000, False), ("inactive", 1000, False)],
+    [
+        ("active", 1000, True),
+        ("active", 2000, False),
+        ("active", 3000, False),
+        ("inactive", 1000, False),
+        ("activating", 3000, True),
+    ],
 )
 def test_a_worker_older_than_its_files_is_outdated(
     inspection: types.ModuleType, command: Path, state: str, started: int, outdated: bool
@@ -75,7 +157,7 @@ def test_a_worker_older_than_its_files_is_outdated(
     settings = command / "celeryconfig.py"
     settings.touch()
     os.utime(settings, (2000, 2000))
-    assert inspection.is_outdated("celery-app.service", [str(settings), str(command / "absent")]) is outdated
+    assert inspection.is_outdated("celery-app.service", [str(command / "celery*.py"), "/absent"]) is outdated
 
 
 def test_a_unit_that_does_not_exist_is_not_outdated(inspection: types.ModuleType, command: Path) -> None:
