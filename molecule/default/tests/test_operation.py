@@ -48,9 +48,18 @@ def test_kill_minus_nine_loses_no_acknowledged_result(fleet, server):
     assert pid_of(fleet, server) not in (before, "0")
 
 
+SERVED_CERTIFICATE = """
+import socket, ssl
+context = ssl.create_default_context(cafile=given["ca"])
+with context.wrap_socket(socket.create_connection((given["host"], 6379)), server_hostname=given["host"]) as connection:
+    print(json.dumps(connection.getpeercert()["serialNumber"]))
+"""
+
+
 def test_changes_by_hand_are_taken_back_without_a_restart(fleet):
     password = fleet.secret("vault_redis_admin_password")
-    before = {server: pid_of(fleet, server) for server in REDIS_HOSTS}
+    pids = {server: pid_of(fleet, server) for server in REDIS_HOSTS}
+    serials = {server: fleet.python("worker13", SERVED_CERTIFICATE, host=server, ca=CA_FILE) for server in REDIS_HOSTS}
     for server in REDIS_HOSTS:
         fleet.redis(
             server,
@@ -60,10 +69,11 @@ def test_changes_by_hand_are_taken_back_without_a_restart(fleet):
             ["ACL", "SETUSER", "celery", "+@all", "~*"],
             ["ACL", "SETUSER", "intruder", "on", "nopass", "~*", "+@all"],
         )
+        fleet.host(server).check_output("truncate --size 100 %s/tls/server.crt", engine_of(server).managed)
     run = fleet.playbook("resultops.celery.redis", "--diff")
     assert run.returncode == 0, run.stdout + run.stderr
     for server in REDIS_HOSTS:
-        assert recap(run.stdout, server)["changed"] == 2
+        assert recap(run.stdout, server)["changed"] == 3, "certificate, accounts and settings"
         memory, users, refused = fleet.redis(
             server,
             "admin",
@@ -76,7 +86,8 @@ def test_changes_by_hand_are_taken_back_without_a_restart(fleet):
         assert "volatile-ttl" in memory
         assert set(users) == {"admin", "celery", "celery_broker", "default", "other"}
         assert "no permissions" in refused
-        assert pid_of(fleet, server) == before[server]
+        assert pid_of(fleet, server) == pids[server]
+        assert fleet.python("worker13", SERVED_CERTIFICATE, host=server, ca=CA_FILE) != serials[server]
     again = fleet.playbook("resultops.celery.redis")
     assert {server: recap(again.stdout, server)["changed"] for server in REDIS_HOSTS} == dict.fromkeys(REDIS_HOSTS, 0)
 
@@ -151,7 +162,11 @@ BAD_INPUT = {
     "wrong passphrase": ({"tls_ca_passphrase": "not that of the CA key"}, "tls_ca_passphrase does not open", "ca.key"),
     "unsupported provider": ({"redis_provider": "keydb"}, "redis_provider", "valkey"),
     "empty group of servers": (
-        {"worker_backend_hosts": [], "worker_redis_group": "nobody"},
+        {
+            "worker_backend_hosts": [],
+            "worker_redis_group": "nobody",
+            "worker_broker_url": "rediss://broker.example.com",
+        },
         "worker_redis_group",
         "worker_backend_hosts",
     ),
