@@ -375,6 +375,8 @@ def main() -> None:
         },
         add_file_common_args=True,
         supports_check_mode=True,
+        # Keeps the call out of the host's journal: a password with quotes is escaped there, and no longer recognised.
+        no_log=True,
         **_redis.CONNECTION_RULES,
     )
     try:

@@ -12,6 +12,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
 import testinfra
 from testinfra.host import Host
@@ -65,6 +66,10 @@ class Fleet:
         variables = self.variables["worker12"]
         return {name: value["__ansible_unsafe"] for name, value in variables.items() if name.startswith("vault_")}
 
+    def secrets_in(self, text: str, **more: str) -> list[str]:
+        """Names of the secrets that stand in a text, however they are spelt."""
+        return [name for name, value in (self.secrets() | more).items() if any(form in text for form in forms(value))]
+
     def python(self, worker: str, code: str, **values: Any) -> Any:
         """Run code with the worker's Python on a host; C(given) holds the values, what it prints as JSON comes back.
 
@@ -113,3 +118,10 @@ for command in given["commands"]:
         replies.append(f"{type(error).__name__}: {error}")
 print(json.dumps(replies, default=str))
 """
+
+
+def forms(value: str) -> set[str]:
+    """A secret as it is, as URLs and escaping write it, and its last characters, which no escaping changes."""
+    escaped = json.dumps(value)[1:-1]
+    spelt = {value, quote(value, safe=""), quote(value), escaped, json.dumps(escaped)[1:-1], repr(value)[1:-1]}
+    return spelt | {value[-12:]}
