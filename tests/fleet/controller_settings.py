@@ -32,8 +32,8 @@ def pip_conf(listing: str, proxy: str = "") -> str:
     """Turn the output of `pip config list` into a pip.conf that makes sense on another machine."""
     options = {"proxy": proxy} if proxy else {}
     for line in sorted(listing.splitlines(), reverse=True):  # variables (":env:") last: they win over files
-        name, _, quoted = line.partition("=")
-        section, _, option = name.rpartition(".")
+        name, _equals, quoted = line.partition("=")
+        section, _dot, option = name.rpartition(".")
         words = quoted.strip("'").replace("\\n", " ").split()
         remote = [word for word in words if not word.startswith(("/", "file:", "~"))]
         if section in (":env:", "global", "install") and option in PIP_OPTIONS and remote:

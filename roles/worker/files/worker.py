@@ -23,11 +23,11 @@ def notify(message: str) -> None:
         channel.sendall(message.encode())
 
 
-def announce_ready(**_: Any) -> None:
+def announce_ready(**_details: Any) -> None:
     notify("READY=1\nSTATUS=Consuming tasks")
 
 
-def announce_stop(**_: Any) -> None:
+def announce_stop(**_details: Any) -> None:
     notify("STOPPING=1\nSTATUS=Finishing the running tasks")
 
 

@@ -101,7 +101,7 @@ def output(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     collections = directory / "ansible_collections" / "resultops"
     collections.mkdir(parents=True)
     (collections / "celery").symlink_to(ROOT)
-    hosts = {name: {**GOOD, **changes} for name, (changes, _) in CASES.items()}
+    hosts = {name: {**GOOD, **changes} for name, (changes, _sentence) in CASES.items()}
     (directory / "hosts.json").write_text(json.dumps({"all": {"hosts": hosts}}))
     facts = {
         "distribution": "{{ distribution | default('Debian') }}",
