@@ -312,6 +312,11 @@ class _EnvironmentParser:
             self._state = self._before_key
 
 
+def parse_environment(text: str) -> dict[str, str]:
+    """Return the variables of the text of a systemd EnvironmentFile."""
+    return _EnvironmentParser().parse(text)
+
+
 def read_environment(path: str) -> dict[str, str]:
     """Return the variables of a systemd EnvironmentFile."""
     try:
@@ -324,7 +329,7 @@ def read_environment(path: str) -> dict[str, str]:
             f"The environment file {path} cannot be read by this user ({reason}); "
             "deploy the worker again or correct owner and mode of the file.",
         ) from error
-    return _EnvironmentParser().parse(text)
+    return parse_environment(text)
 
 
 def load_settings(env_file: str, config_directory: str, config_module: str, redact: Redactor) -> ModuleType:

@@ -6,23 +6,20 @@
 from __future__ import annotations
 
 import datetime
-import importlib.util
-import json
 import os
+import pwd
 import shlex
-import subprocess
 import sys
-import types
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.resultops.celery.plugins.modules import celery_config_check as check
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-SCRIPT = Path(__file__).resolve().parents[3] / "roles" / "worker" / "files" / "validate_configuration.py"
 NASTY = "p@ss:/w%rd#?&'\"{{ }}\\ $HOME `x`"
 BROKER = "redis://broker:p%40ss%2Fw0rd@broker.example:6379/0"
 BACKEND = "redis://celery:s%3Acret-of-results@redis.example:6379/0"
@@ -33,15 +30,11 @@ result_backend = _environ["CELERY_RESULT_BACKEND"]
 """
 
 
-@pytest.fixture
-def validation() -> Iterator[types.ModuleType]:
-    spec = importlib.util.spec_from_file_location("validate_configuration", SCRIPT)
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+@pytest.fixture(autouse=True)
+def own_process_state() -> Iterator[None]:
+    """Undo what the child process of the module may leave behind."""
     environment, path, modules = dict(os.environ), list(sys.path), set(sys.modules)
-    yield module
+    yield
     os.environ.clear()
     os.environ.update(environment)
     sys.path[:] = path
@@ -52,14 +45,13 @@ def validation() -> Iterator[types.ModuleType]:
 
 def wanted(**changes: Any) -> dict[str, Any]:
     return {
-        "user": "",
-        "environment": f"# a comment\n\nCELERY_BROKER_URL={BROKER}\nCELERY_RESULT_BACKEND={BACKEND}\n",
-        "environment_file": "/etc/celery/app/.env",
         "configuration": SETTINGS,
-        "configuration_file": "/etc/celery/app/celeryconfig.py",
+        "config_directory": "/etc/celery/app",
+        "environment": f"# a comment\n\nCELERY_BROKER_URL={BROKER}\nCELERY_RESULT_BACKEND={BACKEND}\n",
+        "env_file": "/etc/celery/app/.env",
         "certificate_authority": "",
-        "certificate_file": "",
-        "private_key_file": "",
+        "certificate_file": None,
+        "private_key_file": None,
         "application": "",
         "python_path": [],
         **changes,
@@ -89,9 +81,9 @@ def certificate(directory: Path, name: str) -> tuple[Path, Path]:
     return certificate_file, key_file
 
 
-def test_a_good_configuration_passes(validation: types.ModuleType) -> None:
+def test_a_good_configuration_passes() -> None:
     settings = SETTINGS + "result_backend_thread_safe = True\nresult_compression = 'gzip'\ntask_acks_late = True\n"
-    assert validation.find_problem(wanted(configuration=settings)) == ""
+    assert check.find_problem(wanted(configuration=settings)) == ""
 
 
 @pytest.mark.parametrize(
@@ -114,12 +106,12 @@ def test_a_good_configuration_passes(validation: types.ModuleType) -> None:
         ("task_acks_late =", "/etc/celery/app/celeryconfig.py cannot be loaded: SyntaxError"),
     ],
 )  # fmt: skip
-def test_a_bad_setting_is_named(validation: types.ModuleType, line: str, sentence: str) -> None:
+def test_a_bad_setting_is_named(line: str, sentence: str) -> None:
     environment = f"CELERY_BROKER_URL={BROKER}\nCELERY_RESULT_BACKEND={BACKEND}\n"
     if line.startswith("result_backend") or "\nresult_backend" in line:
         # Celery lets the environment win over the module.
         environment = environment.replace(BACKEND, line.rpartition("= ")[2].strip("'"))
-    problem = validation.find_problem(wanted(configuration=f"{SETTINGS}{line}\n", environment=environment))
+    problem = check.find_problem(wanted(configuration=f"{SETTINGS}{line}\n", environment=environment))
     assert problem.startswith(sentence)
     assert "\n" not in problem
 
@@ -127,101 +119,150 @@ def test_a_bad_setting_is_named(validation: types.ModuleType, line: str, sentenc
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("CELERY_BROKER_URL='open", "Line 1 of /e has an open quotation mark."),
-        ("CELERY BROKER=x", "Line 1 of /e is not of the form NAME='value'."),
-        ("CELERY_BROKER_URL=two words", "Line 1 of /e is not of the form NAME='value'."),
-        ("\njunk", "Line 2 of /e is not of the form NAME='value'."),
+        ("CELERY_BROKER_URL='open", "/e cannot be read: The quotes of CELERY_BROKER_URL are not closed."),
         ("CELERY_BROKER_URL=x", "CELERY_RESULT_BACKEND is missing in /e."),
         ("CELERY_BROKER_URL=''\nCELERY_RESULT_BACKEND=x", "CELERY_BROKER_URL is missing in /e."),
     ],
 )
-def test_a_bad_environment_file_is_refused(validation: types.ModuleType, text: str, sentence: str) -> None:
-    with pytest.raises(validation.InvalidConfigurationError) as caught:
-        validation.parse_environment(text, "/e")
-    assert str(caught.value) == sentence
+def test_a_bad_environment_file_is_refused(text: str, sentence: str) -> None:
+    assert check.find_problem(wanted(environment=text, env_file="/e")) == sentence
 
 
-def test_quoted_values_are_read_as_a_shell_reads_them(validation: types.ModuleType) -> None:
+def test_quoted_values_are_read_as_systemd_reads_them() -> None:
     text = f"CELERY_BROKER_URL={shlex.quote(NASTY)}\nCELERY_RESULT_BACKEND=x\nEMPTY=''\n"
-    assert validation.parse_environment(text, "/e") == {
+    assert check.read_environment(text, "/e") == {
         "CELERY_BROKER_URL": NASTY,
         "CELERY_RESULT_BACKEND": "x",
         "EMPTY": "",
     }
 
 
-def test_an_unknown_broker_is_refused_without_its_password(validation: types.ModuleType) -> None:
+def test_an_unknown_broker_is_refused_without_its_password() -> None:
     text = f"CELERY_BROKER_URL=nope://user:hidden-word@host\nCELERY_RESULT_BACKEND={BACKEND}\n"
-    problem = validation.find_problem(wanted(environment=text))
+    problem = check.find_problem(wanted(environment=text))
     assert problem.startswith("The broker connection (CELERY_BROKER_URL, see worker_broker_url) cannot be built")
     assert "hidden-word" not in problem
 
 
-def test_an_application_is_imported_with_its_settings(validation: types.ModuleType, tmp_path: Path) -> None:
+def test_an_application_is_imported_with_its_settings(tmp_path: Path) -> None:
     (tmp_path / "application_under_test.py").write_text(
         "from celery import Celery\napp = Celery('x')\napp.config_from_object('celeryconfig')\n"
         "assert app.conf.broker_url\n"
     )
     changes = {"application": "application_under_test", "python_path": [str(tmp_path)]}
-    assert validation.find_problem(wanted(**changes)) == ""
+    assert check.find_problem(wanted(**changes)) == ""
 
 
 @pytest.mark.parametrize("reaction", ["raise RuntimeError", "raise SystemExit", "raise ValueError"])
-def test_an_application_that_fails_gives_no_secret_away(
-    validation: types.ModuleType, tmp_path: Path, reaction: str
-) -> None:
+def test_an_application_that_fails_gives_no_secret_away(tmp_path: Path, reaction: str) -> None:
     (tmp_path / "application_under_test.py").write_text(
         "import os\nfrom urllib.parse import unquote, urlsplit\n"
         "url = os.environ['CELERY_BROKER_URL']\n"
         f"{reaction}(f'cannot use {{url}} {{unquote(urlsplit(url).password)}}')\n"
     )
     changes = {"application": "application_under_test", "python_path": [str(tmp_path)]}
-    problem = validation.find_problem(wanted(**changes))
+    problem = check.find_problem(wanted(**changes))
     assert problem.startswith("worker_celery_app (application_under_test) cannot be imported on the host: ")
     assert problem.endswith("cannot use **** ****.")
 
 
-def test_a_missing_application_is_named(validation: types.ModuleType) -> None:
-    problem = validation.find_problem(wanted(application="application_under_test"))
+def test_a_missing_application_is_named() -> None:
+    problem = check.find_problem(wanted(application="application_under_test"))
     assert problem.startswith(
         "worker_celery_app (application_under_test) cannot be imported on the host: ModuleNotFound"
     )
 
 
-def test_the_authority_must_be_a_certificate(validation: types.ModuleType, tmp_path: Path) -> None:
+def test_the_authority_must_be_a_certificate(tmp_path: Path) -> None:
     authority = certificate(tmp_path, "ca")[0].read_text()
-    assert validation.find_problem(wanted(certificate_authority=authority)) == ""
-    assert validation.find_problem(wanted(certificate_authority="no certificate")).startswith(
+    assert check.find_problem(wanted(certificate_authority=authority)) == ""
+    assert check.find_problem(wanted(certificate_authority="no certificate")).startswith(
         "worker_ca_certificate is not a certificate in PEM form"
     )
 
 
-def test_a_client_certificate_must_match_its_key(validation: types.ModuleType, tmp_path: Path) -> None:
+def test_a_client_certificate_must_match_its_key(tmp_path: Path) -> None:
     first, first_key = certificate(tmp_path, "first")
-    _, second_key = certificate(tmp_path, "second")
+    second_key = certificate(tmp_path, "second")[1]
     files = {"certificate_file": str(first), "private_key_file": str(first_key)}
-    assert validation.find_problem(wanted(**files)) == ""
-    assert "belong together" in validation.find_problem(wanted(**{**files, "private_key_file": str(second_key)}))
-    assert "belong together" in validation.find_problem(wanted(**{**files, "private_key_file": "/nonexistent"}))
+    assert check.find_problem(wanted(**files)) == ""
+    assert "belong together" in check.find_problem(wanted(**{**files, "private_key_file": str(second_key)}))
+    assert "belong together" in check.find_problem(wanted(**{**files, "private_key_file": "/nonexistent"}))
 
 
-def test_every_form_of_a_secret_is_masked(validation: types.ModuleType) -> None:
-    text = validation.mask(
+def test_every_form_of_a_secret_is_masked() -> None:
+    text = check.mask(
         "redis://u:p%40ss%2Fw0rd@h/0 p%40ss%2Fw0rd p@ss/w0rd second-value",
         {"A": "redis://u:p%40ss%2Fw0rd@h/0;x://u:second-value@h"},
     )
     assert text == "**** **** **** ****"
 
 
-def test_the_answer_stays_readable_when_the_application_prints(tmp_path: Path) -> None:
+Result = dict[str, Any]
+Runner = Callable[..., Result]
+
+
+def options(**changes: Any) -> dict[str, Any]:
+    return {name: value for name, value in wanted(**changes).items() if value is not None}
+
+
+@pytest.mark.parametrize("check_mode", [False, True])
+def test_a_good_configuration_changes_nothing(run_on_host: Runner, check_mode: bool) -> None:
+    before = dict(os.environ), list(sys.path)
+    result = run_on_host("celery_config_check", check_mode=check_mode, **options())
+    invocation = result.pop("invocation")["module_args"]
+    assert result == {"changed": False}
+    assert (invocation["environment"], invocation["configuration"]) == ("VALUE_SPECIFIED_IN_NO_LOG_PARAMETER",) * 2
+    assert before == (dict(os.environ), list(sys.path))
+
+
+def test_a_problem_is_told_with_what_was_left_undone(run_on_host: Runner) -> None:
+    changes = {"configuration": SETTINGS + "task_serialiser = 'json'\n", "failure_note": "Nothing was written."}
+    result = run_on_host("celery_config_check", **options(**changes))
+    assert result["failed"] is True
+    assert result["msg"] == (
+        "task_serialiser (see worker_settings) is not a setting of Celery; "
+        "the most similar one is task_serializer. Nothing was written."
+    )
+
+
+def test_a_quoted_secret_is_masked() -> None:
+    assert check.mask(str(KeyError(NASTY)), {"DJANGO_SECRET_KEY": NASTY}) == "'****'"
+
+
+def test_what_the_application_prints_goes_nowhere(
+    run_on_host: Runner, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "noisy.py").write_text(
-        "import os\nfrom celery import Celery\nprint('noise')\nos.environ.get('X')\napp = Celery('noisy')\n"
+        "import os\nfrom celery import Celery\nprint('noise', flush=True)\nos.system('echo noise; echo noise >&2')\n"
+        "app = Celery('noisy')\n"
     )
-    answer = subprocess.run(
-        [sys.executable, "-P", "-c", SCRIPT.read_text()],
-        input=json.dumps(wanted(application="noisy", python_path=[str(tmp_path)])),
-        capture_output=True,
-        text=True,
-        check=True,
+    result = run_on_host("celery_config_check", **options(application="noisy", python_path=[str(tmp_path)]))
+    assert result["changed"] is False
+    assert tuple(capfd.readouterr()) == ("", "")
+
+
+def test_an_application_that_ends_the_process_is_refused(run_on_host: Runner, tmp_path: Path) -> None:
+    (tmp_path / "brief.py").write_text("import os\nos._exit(0)\n")
+    result = run_on_host("celery_config_check", **options(application="brief", python_path=[str(tmp_path)]))
+    assert result["msg"] == f"{sys.executable} (see worker_python) could not run the check of the configuration."
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="Only root can become another user.")
+def test_the_configuration_is_loaded_as_the_user_of_the_worker(run_on_host: Runner) -> None:
+    nobody = pwd.getpwnam("nobody")
+    configuration = "import os\nraise RuntimeError(os.getresuid(), os.getresgid(), os.getgroups(), os.getcwd())\n"
+    result = run_on_host("celery_config_check", **options(configuration=configuration), user="nobody")
+    expected = (
+        (nobody.pw_uid,) * 3,
+        (nobody.pw_gid,) * 3,
+        os.getgrouplist("nobody", nobody.pw_gid),
+        "/",
     )
-    assert json.loads(answer.stdout) == {"problem": ""}
+    assert result["msg"] == f"/etc/celery/app/celeryconfig.py cannot be loaded: RuntimeError: {expected}."
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="Only root can become another user.")
+def test_a_user_that_does_not_exist_is_named(run_on_host: Runner) -> None:
+    result = run_on_host("celery_config_check", **options(), user="surely-missing")
+    assert result["msg"] == "The user surely-missing (see worker_user) does not exist."
