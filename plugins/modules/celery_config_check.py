@@ -81,7 +81,7 @@ options:
     default: ""
 seealso:
   - module: resultops.celery.result_backend_check
-  - module: resultops.celery.worker_host_info
+  - module: resultops.celery.host_info
 """
 
 EXAMPLES = r"""

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the resultops.celery authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One round trip tells what a host lacks and whether its worker runs what was written."""
+"""One round trip tells what a host lacks and whether its service runs what was written."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ import pytest
 import yaml
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.testing import patch_module_args
-from ansible_collections.resultops.celery.plugins.modules import worker_host_info as info
+from ansible_collections.resultops.celery.plugins.modules import host_info as info
 
 ROLE = Path(__file__).resolve().parents[4] / "roles" / "worker"
 SECRET_CHECKSUM = hashlib.sha256(b"CELERY_BROKER_URL=x").hexdigest()
@@ -75,37 +75,36 @@ def group(monkeypatch: pytest.MonkeyPatch) -> str:
     """Make the one who runs the tests the owner."""
     name = grp.getgrgid(os.getgid()).gr_name
     monkeypatch.setattr(info, "OWNER", os.getuid())
-    monkeypatch.setattr(info, "GROUP", name)
     return name
 
 
-@pytest.mark.usefixtures("group")
 @pytest.mark.parametrize(
     ("content", "mode", "differs"),
-    [("wanted", 0o644, False), ("other", 0o644, True), ("wanted", 0o664, True), (None, 0, True)],
+    [("wanted", 0o640, False), ("other", 0o640, True), ("wanted", 0o644, True), (None, 0, True)],
 )
-def test_files_differ_by_content_and_mode(tmp_path: Path, content: str | None, mode: int, differs: bool) -> None:
+def test_files_differ_by_content_and_mode(
+    tmp_path: Path, group: str, content: str | None, mode: int, differs: bool
+) -> None:
     path = tmp_path / "celeryconfig.py"
     if content:
         path.write_text(content)
         path.chmod(mode)
-    wanted = {str(path): hashlib.sha256(b"wanted").hexdigest()}
-    assert info.differing_files(wanted, "/etc/x/.env", "x") == ([str(path)] if differs else [])
+    wanted = {"path": str(path), "checksum": hashlib.sha256(b"wanted").hexdigest(), "group": group, "mode": "0640"}
+    assert info.differing_files([wanted]) == ([str(path)] if differs else [])
 
 
-def test_the_secret_file_is_for_its_group_alone(tmp_path: Path, group: str) -> None:
+def test_files_differ_by_owner_and_group(tmp_path: Path, group: str, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / ".env"
     path.touch()
     path.chmod(0o640)
-    wanted = {str(path): hashlib.sha256(b"").hexdigest()}
-    assert info.differing_files(wanted, str(path), group) == []
-    assert info.differing_files(wanted, str(path), "surely-missing") == [str(path)]
-    path.chmod(0o644)
-    assert info.differing_files(wanted, str(path), group) == [str(path)]
+    wanted = {"path": str(path), "checksum": hashlib.sha256(b"").hexdigest(), "group": group, "mode": "0640"}
+    assert info.differing_files([wanted]) == []
+    assert info.differing_files([{**wanted, "group": "surely-missing"}]) == [str(path)]
+    monkeypatch.setattr(info, "OWNER", os.getuid() + 1)
+    assert info.differing_files([wanted]) == [str(path)]
 
 
-@pytest.mark.usefixtures("group")
-def test_directories_differ_by_existence_and_mode(tmp_path: Path) -> None:
+def test_directories_differ_by_existence_and_mode(tmp_path: Path, group: str) -> None:
     good, open_to_all, file = tmp_path / "good", tmp_path / "open", tmp_path / "file"
     good.mkdir()
     good.chmod(0o755)
@@ -113,7 +112,13 @@ def test_directories_differ_by_existence_and_mode(tmp_path: Path) -> None:
     open_to_all.chmod(0o777)
     file.touch()
     wrong = [str(open_to_all), str(file), str(tmp_path / "absent"), str(file / "below")]
-    assert info.differing_directories([str(good), *wrong]) == wrong
+    wanted = [{"path": path, "group": group, "mode": "0755"} for path in [str(good), *wrong]]
+    assert info.differing_directories(wanted) == wrong
+
+
+def test_kernel_settings_are_read_and_unknown_ones_left_out() -> None:
+    values = info.kernel_values(["kernel.ostype", "vm.surely_missing"])
+    assert values == {"kernel.ostype": "Linux"}
 
 
 def test_an_application_differs_by_any_file_or_mode(run: info.Run, tmp_path: Path) -> None:
@@ -174,8 +179,7 @@ def wanted(tmp_path: Path, group: str) -> dict[str, Any]:
         "user": "root",
         "group": group,
         "python": sys.executable,
-        "env_file": str(env_file),
-        "env_checksum": SECRET_CHECKSUM,
+        "files": [{"path": str(env_file), "checksum": SECRET_CHECKSUM, "group": group, "mode": "0640"}],
         "unit": "celery-app.service",
     }
 
@@ -186,18 +190,19 @@ def test_all_is_said_at_once_and_nothing_changes(
 ) -> None:
     script(command / "dpkg-query", "echo 'installed acl'")
     script(command / "systemctl", "echo ActiveState=active; echo ExecMainStartTimestamp=@4000000000")
-    result = run_on_host("worker_host_info", check_mode=check_mode, **wanted, packages=["acl"])
-    assert result.pop("invocation")["module_args"]["env_checksum"] != SECRET_CHECKSUM
-    nothing = {"packages": [], "requirements": [], "accounts": [], "files": [], "application": False, "outdated": False}
+    result = run_on_host("host_info", check_mode=check_mode, **wanted, packages=["acl"])
+    assert SECRET_CHECKSUM not in str(result.pop("invocation"))
+    lists = ("packages", "requirements", "accounts", "directories", "files")
+    nothing = {**{name: [] for name in lists}, "application": False, "outdated": False, "kernel_settings": {}}
     assert result == {**nothing, "changed": False}
-    wanted["env_checksum"] = hashlib.sha256(b"another").hexdigest()
+    wanted["files"][0]["checksum"] = hashlib.sha256(b"another").hexdigest()
     changes = {"packages": ["acl", "tzdata"], "requirements": ["surely-missing"], "user": "surely-missing"}
-    result = run_on_host("worker_host_info", check_mode=check_mode, **{**wanted, **changes})
+    result = run_on_host("host_info", check_mode=check_mode, **{**wanted, **changes})
     assert {name: result[name] for name in nothing if result[name]} == {
         "packages": ["tzdata"],
         "requirements": ["surely-missing"],
         "accounts": ["user surely-missing"],
-        "files": [wanted["env_file"]],
+        "files": [wanted["files"][0]["path"]],
     }
 
 
@@ -205,11 +210,11 @@ def test_a_host_that_cannot_be_looked_at_gives_one_sentence(
     run_on_host: Callable[..., dict[str, Any]], wanted: dict[str, Any], tmp_path: Path
 ) -> None:
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
-    result = run_on_host("worker_host_info", **{**wanted, "files": {str(tmp_path / "loop"): ""}})
+    result = run_on_host("host_info", **{**wanted, "files": [{"path": str(tmp_path / "loop"), "checksum": ""}]})
     assert result["failed"] is True
     assert result["msg"].startswith("The host could not be looked at: [Errno 40]")
 
 
 def test_an_archive_needs_a_source(run_on_host: Callable[..., dict[str, Any]], wanted: dict[str, Any]) -> None:
-    result = run_on_host("worker_host_info", **wanted, archive=["tar", "--create"])
+    result = run_on_host("host_info", **wanted, archive=["tar", "--create"])
     assert result["msg"] == "The option archive needs the option source: give the directory of the application."

@@ -6,16 +6,16 @@
 from __future__ import annotations
 
 DOCUMENTATION = r"""
-module: worker_host_info
-short_description: Say in one round trip what a worker host lacks
+module: host_info
+short_description: Say in one round trip what a host lacks
 version_added: 0.1.0
 author: ResultOps engineers (@resultops)
 description:
-  - Compares a Debian host with all that a Celery worker needs there. These are packages, accounts, Python
-    requirements, directories, files and the application.
-  - Tells also whether the worker runs since before something changed that it only reads when it starts.
-  - The role P(resultops.celery.worker#role) asks it once and skips all tasks that have nothing to do.
-  - Has to run as root, because only the group of the worker and root can read the environment file.
+  - Compares a Debian host with all that a service needs there. These are packages, accounts, Python requirements,
+    directories, files and an application.
+  - Tells also whether the service runs since before something changed that it only reads when it starts.
+  - The roles of this collection ask it once and skip all tasks that have nothing to do.
+  - Has to run as root where files are compared that not everybody may read.
 requirements:
   - GNU tar, where O(archive) is given
 attributes:
@@ -38,39 +38,60 @@ options:
     elements: str
     default: []
   user:
-    description: The account of the worker.
+    description: An account that must exist.
     type: str
-    required: true
   group:
-    description: The group of the worker, which alone may read O(env_file).
+    description: A group that must exist.
     type: str
-    required: true
   python:
     description: The interpreter whose packages are compared with O(requirements). It needs the package packaging.
     type: path
-    required: true
   requirements:
     description: Requirement specifiers that the packages of O(python) must meet.
     type: list
     elements: str
     default: []
   directories:
-    description: Directories that must exist, belong to root and have the mode V(0755).
+    description: Directories that must exist and belong to root.
     type: list
-    elements: path
+    elements: dict
     default: []
+    suboptions:
+      path:
+        description: Path of the directory.
+        type: path
+        required: true
+      group:
+        description: Group of the directory.
+        type: str
+        default: root
+      mode:
+        description: Mode of the directory, as an octal number in quotes.
+        type: str
+        default: "0755"
   files:
-    description: SHA-256 checksums of files by their paths. The files must belong to root and have the mode V(0644).
-    type: dict
-    default: {}
-  env_file:
-    description: The environment file of the worker. It must belong to root and O(group) and have the mode V(0640).
-    type: path
-    required: true
-  env_checksum:
-    description: The SHA-256 checksum of O(env_file). It is kept secret, because it allows to guess passwords.
-    type: str
-    required: true
+    description: Files that must exist and belong to root.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      path:
+        description: Path of the file.
+        type: path
+        required: true
+      checksum:
+        description:
+          - SHA-256 checksum of the content. It is kept secret, because it allows to guess short secrets.
+        type: str
+        required: true
+      group:
+        description: Group of the file.
+        type: str
+        default: root
+      mode:
+        description: Mode of the file, as an octal number in quotes.
+        type: str
+        default: "0644"
   archive:
     description:
       - The command that packs an application, without the directory to pack. The same files must always give the
@@ -87,13 +108,17 @@ options:
     description: The directory of the deployed application. Required with O(archive).
     type: path
   unit:
-    description: The systemd unit of the worker.
+    description: The systemd unit of the service.
     type: str
-    required: true
   restart_after:
-    description: Patterns of the paths that the worker reads only when it starts.
+    description: Patterns of the paths that O(unit) reads only when it starts.
     type: list
     elements: path
+    default: []
+  kernel_settings:
+    description: Names of kernel settings to read, as C(sysctl) spells them.
+    type: list
+    elements: str
     default: []
 seealso:
   - module: resultops.celery.celery_config_check
@@ -101,19 +126,14 @@ seealso:
 
 EXAMPLES = r"""
 - name: Look at what the host lacks
-  resultops.celery.worker_host_info:
-    packages: [python3-venv]
-    user: celery
-    group: celery
-    python: /opt/celery/app/venv/bin/python
-    requirements: ["celery[redis]==5.7.0"]
-    directories: [/etc/celery/app, /opt/celery/app]
+  resultops.celery.host_info:
+    packages: [redis-server]
+    directories:
+      - path: /etc/systemd/system/redis-server.service.d
     files:
-      /etc/celery/app/celeryconfig.py: "{{ lookup('ansible.builtin.template', 'celeryconfig.py.j2') | hash('sha256') }}"
-    env_file: /etc/celery/app/.env
-    env_checksum: "{{ lookup('ansible.builtin.template', 'environment.j2') | hash('sha256') }}"
-    unit: celery-app.service
-    restart_after: [/etc/celery/app/celeryconfig.py, /etc/celery/app/.env]
+      - path: /etc/systemd/system/redis-server.service.d/50-resultops.conf
+        checksum: "{{ lookup('ansible.builtin.template', 'drop-in.conf.j2') | hash('sha256') }}"
+    kernel_settings: [vm.overcommit_memory]
   become: true
   register: lacks
 
@@ -143,8 +163,14 @@ accounts:
   type: list
   elements: str
   sample: [user celery, group celery]
+directories:
+  description: The directories that do not exist or differ by owner, group or mode.
+  returned: success
+  type: list
+  elements: str
+  sample: [/etc/celery/app]
 files:
-  description: The directories and files that do not exist or differ by content, owner, group or mode.
+  description: The files that do not exist or differ by content, owner, group or mode.
   returned: success
   type: list
   elements: str
@@ -161,6 +187,12 @@ outdated:
   returned: success
   type: bool
   sample: false
+kernel_settings:
+  description: The values of O(kernel_settings). A setting that this kernel does not have is left out.
+  returned: success
+  type: dict
+  sample:
+    vm.overcommit_memory: "1"
 """
 
 import glob
@@ -182,6 +214,9 @@ Run = Callable[..., tuple[int, Any, Any]]
 # Who owns what the role writes.
 OWNER = 0
 GROUP = "root"
+
+# The user id of root.
+OWNER = 0
 
 # Runs in the virtual environment, which knows its packages and can read version specifiers.
 REQUIREMENTS_CHECK = """
@@ -216,10 +251,13 @@ def missing_requirements(run: Run, python: str, requirements: list[str]) -> list
     return json.loads(answer) if status == 0 else requirements
 
 
-def missing_accounts(user: str, group: str) -> list[str]:
+def missing_accounts(user: str | None, group: str | None) -> list[str]:
     """Return those of the user and the group that do not exist."""
-    wanted: list[tuple[str, Callable[[str], Any], str]] = [("user", pwd.getpwnam, user), ("group", grp.getgrnam, group)]
-    return [f"{what} {name}" for what, look_up, name in wanted if not _known(look_up, name)]
+    wanted: list[tuple[str, Callable[[str], Any], str | None]] = [
+        ("user", pwd.getpwnam, user),
+        ("group", grp.getgrnam, group),
+    ]
+    return [f"{what} {name}" for what, look_up, name in wanted if name and not _known(look_up, name)]
 
 
 def _known(look_up: Callable[[str], Any], name: str) -> bool:
@@ -230,28 +268,28 @@ def _known(look_up: Callable[[str], Any], name: str) -> bool:
     return True
 
 
-def differing_files(files: dict[str, str], env_file: str, group: str) -> list[str]:
-    """Return the files whose content, owner or mode is not the wanted one; secrets are for the group alone."""
+def differing_files(files: list[dict[str, str]]) -> list[str]:
+    """Return the files whose content, owner, group or mode is not the wanted one."""
     return [
-        path
-        for path, checksum in files.items()
-        if not _has_mode(path, *(("0640", group) if path == env_file else ("0644", GROUP)))
-        or hashlib.sha256(Path(path).read_bytes()).hexdigest() != checksum
+        file["path"]
+        for file in files
+        if not _belongs_to(file) or hashlib.sha256(Path(file["path"]).read_bytes()).hexdigest() != file["checksum"]
     ]
 
 
-def differing_directories(directories: list[str]) -> list[str]:
-    """Return the directories that do not exist or that others than root may write to."""
-    return [path for path in directories if not os.path.isdir(path) or not _has_mode(path, "0755", GROUP)]
+def differing_directories(directories: list[dict[str, str]]) -> list[str]:
+    """Return the directories that do not exist or whose owner, group or mode is not the wanted one."""
+    return [item["path"] for item in directories if not os.path.isdir(item["path"]) or not _belongs_to(item)]
 
 
-def _has_mode(path: str, mode: str, group: str) -> bool:
+def _belongs_to(wanted: dict[str, str]) -> bool:
+    """Tell whether the path exists, belongs to root and has the group and mode that are wanted."""
     try:
-        state = os.stat(path)
-        wanted = (int(mode, 8), OWNER, grp.getgrnam(group).gr_gid)
+        state = os.stat(wanted["path"])
+        group = grp.getgrnam(wanted["group"]).gr_gid
     except (FileNotFoundError, NotADirectoryError, KeyError):
         return False
-    return (stat.S_IMODE(state.st_mode), state.st_uid, state.st_gid) == wanted
+    return (stat.S_IMODE(state.st_mode), state.st_uid, state.st_gid) == (int(wanted["mode"], 8), OWNER, group)
 
 
 def differs(run: Run, source: str, archive: list[str], checksum: str) -> bool:
@@ -262,8 +300,10 @@ def differs(run: Run, source: str, archive: list[str], checksum: str) -> bool:
     return status != 0 or hashlib.sha256(packed).hexdigest() != checksum
 
 
-def is_outdated(run: Run, unit: str, patterns: Iterable[str]) -> bool:
+def is_outdated(run: Run, unit: str | None, patterns: Iterable[str]) -> bool:
     """Tell whether the unit runs since before something changed that it reads, or never gets as far as running."""
+    if not unit:
+        return False
     answer = run(["systemctl", "show", "--timestamp=unix", "--property=ActiveState,ExecMainStartTimestamp", unit])[1]
     state = dict(line.split("=", 1) for line in answer.splitlines() if "=" in line)
     if state.get("ActiveState") != "active":
@@ -272,17 +312,23 @@ def is_outdated(run: Run, unit: str, patterns: Iterable[str]) -> bool:
     return any(int(os.stat(path).st_mtime) > started for pattern in patterns for path in glob.glob(pattern))
 
 
+def kernel_values(names: list[str]) -> dict[str, str]:
+    """Return the values of those settings that this kernel has."""
+    paths = {name: Path("/proc/sys", *name.split(".")) for name in names}
+    return {name: path.read_text(encoding="ascii").strip() for name, path in paths.items() if path.exists()}
+
+
 def look(run: Run, wanted: dict[str, Any]) -> dict[str, Any]:
     """Return what the host lacks."""
-    files = {**wanted["files"], wanted["env_file"]: wanted["env_checksum"]}
     return {
         "packages": missing_packages(run, wanted["packages"]),
         "requirements": missing_requirements(run, wanted["python"], wanted["requirements"]),
         "accounts": missing_accounts(wanted["user"], wanted["group"]),
-        "files": differing_directories(wanted["directories"])
-        + differing_files(files, wanted["env_file"], wanted["group"]),
+        "directories": differing_directories(wanted["directories"]),
+        "files": differing_files(wanted["files"]),
         "application": differs(run, wanted["source"], wanted["archive"], wanted["archive_checksum"]),
         "outdated": is_outdated(run, wanted["unit"], wanted["restart_after"]),
+        "kernel_settings": kernel_values(wanted["kernel_settings"]),
     }
 
 
@@ -290,19 +336,37 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "packages": {"type": "list", "elements": "str", "default": []},
-            "user": {"type": "str", "required": True},
-            "group": {"type": "str", "required": True},
-            "python": {"type": "path", "required": True},
+            "user": {"type": "str"},
+            "group": {"type": "str"},
+            "python": {"type": "path"},
             "requirements": {"type": "list", "elements": "str", "default": []},
-            "directories": {"type": "list", "elements": "path", "default": []},
-            "files": {"type": "dict", "default": {}},
-            "env_file": {"type": "path", "required": True},
-            "env_checksum": {"type": "str", "required": True, "no_log": True},
+            "directories": {
+                "type": "list",
+                "elements": "dict",
+                "default": [],
+                "options": {
+                    "path": {"type": "path", "required": True},
+                    "group": {"type": "str", "default": "root"},
+                    "mode": {"type": "str", "default": "0755"},
+                },
+            },
+            "files": {
+                "type": "list",
+                "elements": "dict",
+                "default": [],
+                "options": {
+                    "path": {"type": "path", "required": True},
+                    "checksum": {"type": "str", "required": True, "no_log": True},
+                    "group": {"type": "str", "default": "root"},
+                    "mode": {"type": "str", "default": "0644"},
+                },
+            },
             "archive": {"type": "list", "elements": "str", "default": []},
             "archive_checksum": {"type": "str", "default": ""},
             "source": {"type": "path"},
-            "unit": {"type": "str", "required": True},
+            "unit": {"type": "str"},
             "restart_after": {"type": "list", "elements": "path", "default": []},
+            "kernel_settings": {"type": "list", "elements": "str", "default": []},
         },
         supports_check_mode=True,
     )
