@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import re
 import subprocess
 from collections.abc import Iterator
@@ -82,6 +83,9 @@ def test_no_file_names_a_place_on_one_machine(files: dict[str, str]) -> None:
         "inventories/single/.pki/serial",
         "server.pem",
         "server.crt",
+        "server.p12",
+        "server.pfx",
+        ".envrc",
         ".venv/bin/python",
         ".cache/x",
         "reports/verify.json",
@@ -108,6 +112,38 @@ def test_git_ignores_secrets_and_leavings(path: str) -> None:
 )
 def test_git_takes_examples_and_templates(path: str) -> None:
     assert not ignored(path)
+
+
+def left_out_of_the_tarball(path: str) -> bool:
+    return any(fnmatch.fnmatch(path, pattern) for pattern in load_yaml(ROOT / "galaxy.yml")["build_ignore"])
+
+
+@pytest.mark.parametrize("directory", ["", "inventories/single/"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        ".env",
+        ".envrc",
+        ".env-prod",
+        ".env_prod",
+        ".env.eu",
+        ".env.e",
+        ".env.exam",
+        ".env.production",
+        "client.p12",
+        "client.pfx",
+        "client.pem",
+        "client.key",
+    ],
+)
+def test_a_plain_build_leaves_secrets_out(directory: str, name: str) -> None:
+    assert left_out_of_the_tarball(f"{directory}{name}")
+
+
+@pytest.mark.parametrize("directory", ["", "inventories/single/"])
+@pytest.mark.parametrize("name", [".env.example", ".env.example.j2", "environment.j2", "vault.example.yml"])
+def test_a_plain_build_takes_examples_and_templates(directory: str, name: str) -> None:
+    assert not left_out_of_the_tarball(f"{directory}{name}")
 
 
 def ignored(path: str) -> bool:
