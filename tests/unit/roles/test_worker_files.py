@@ -5,9 +5,11 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +109,33 @@ def test_arguments_of_the_unit_survive_systemd() -> None:
     assert "\nReadWritePaths=/srv/shop\n" in unit
     assert "\nKillMode=mixed\nTimeoutStopSec=300\n" in unit
     assert "\n\n\n" not in unit
+
+
+@pytest.mark.parametrize("example", ["celery_app", "django_project"])
+def test_the_source_of_an_example_is_found_from_an_inventory(example: str) -> None:
+    documented = [path for path in (EXAMPLES / example).iterdir() if path.suffix in (".md", ".yml")]
+    (source,) = [
+        line.partition(":")[2].strip(' "')
+        for path in documented
+        for line in path.read_text().splitlines()
+        if line.startswith("worker_application_src:")
+    ]
+    inventory = ROOT / "inventories" / "demo"
+    resolved = jinja2.Environment(autoescape=False, undefined=jinja2.StrictUndefined).from_string(source)  # noqa: S701 (a path)
+    assert Path(resolved.render(inventory_dir=inventory)).resolve() == EXAMPLES / example
+
+
+def test_the_archive_of_an_application_holds_no_environment_files(tmp_path: Path) -> None:
+    wanted = ["environment.py", "shop/tasks.py"]
+    unwanted = [".env", ".envrc", ".env-prod", "shop/.env.eu", ".venv/x", "shop/__pycache__/x.pyc", ".git/config"]
+    for name in wanted + unwanted:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    command = yaml.safe_load((ROLE / "vars" / "main.yml").read_text())["__worker_archive"]
+    archive = subprocess.run([*command, "--directory", str(tmp_path), "."], capture_output=True, check=True).stdout
+    with tarfile.open(fileobj=io.BytesIO(archive)) as members:
+        names = [member.name.removeprefix("./") for member in members if member.isfile()]
+    assert names == wanted
 
 
 def test_the_example_application_runs(configuration: Path) -> None:
