@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 PLACEHOLDER = re.compile(r"your_(key|password|secret)_here|^change[-_ ]?(me|this|it)|^<.*>$|^(todo|tbd|xxx+)$", re.I)
+SECRET_KEY = re.compile(r"password|passphrase|secret|token", re.I)
 
 
 def secret_problems(values: Mapping[str, Any], minimum_length: int = 16) -> list[str]:
@@ -37,3 +38,26 @@ def _problem(value: object, minimum_length: int) -> str | None:
     if len(text) < minimum_length:
         return f"is too short; at least {minimum_length} characters are needed"
     return None
+
+
+def secret_settings_problems(settings: Mapping[str, Any]) -> list[str]:
+    """Return one sentence for each password-like setting that holds a value, at any depth."""
+    return [
+        f"{path} would stand in a file that every user of the host can read; put its value into worker_environment "
+        "and let the application take it from os.environ."
+        for name, value in settings.items()
+        for path in _secret_paths(name, value, secret=False)
+    ]
+
+
+def _secret_paths(path: str, value: object, *, secret: bool) -> Iterator[str]:
+    if isinstance(value, Mapping):
+        for key, nested in value.items():
+            # A name with a dot is that of a task, for example in task_routes.
+            secret_key = "." not in str(key) and SECRET_KEY.search(str(key)) is not None
+            yield from _secret_paths(f"{path}.{key}", nested, secret=secret_key)
+    elif isinstance(value, (list, tuple)):
+        for position, nested in enumerate(value):
+            yield from _secret_paths(f"{path}[{position}]", nested, secret=secret)
+    elif secret and value not in (None, "") and not isinstance(value, bool):
+        yield path

@@ -22,6 +22,7 @@ GOOD = {
     "worker_backend_hosts": ["redis.example"],
     "worker_backend_password": PASSWORD,
     "worker_broker_url": "amqps://shop:p%40ss@broker.example:5671/shop",
+    "worker_ca_certificate": "PEM text",
 }
 # Beginning of the sentence by what is wrong; an empty one means that the case is accepted.
 CASES: dict[str, tuple[dict[str, Any], str]] = {
@@ -81,8 +82,25 @@ CASES: dict[str, tuple[dict[str, Any], str]] = {
     "type": ({"worker_result_expires": "soon"}, "argument 'worker_result_expires' is of type str"),
     "source": ({"worker_application_src": "/nonexistent"}, "worker_application_src is '/nonexistent', which is no"),
     "variable": (
-        {"worker_environment": {"GOOD": "a b", "NOT-GOOD": 1, "BROKEN": "a\nb"}},
-        "worker_environment: NOT-GOOD, BROKEN must have a name of letters",
+        {"worker_environment": {"GOOD": "a b", "NOT-GOOD": 1}},
+        "worker_environment: NOT-GOOD must have a name of letters",
+    ),
+    "variable_placeholder": (
+        {"worker_environment": {"GOOD": "a b", "DJANGO_SECRET_KEY": "django_production_your_key_here"}},
+        "worker_environment.DJANGO_SECRET_KEY still holds the placeholder",
+    ),
+    "variable_of_two_lines": (
+        {"worker_environment": {"BROKEN": "a\nb"}},
+        "worker_environment.BROKEN contains a control character",
+    ),
+    "variables": ({"worker_environment": {"EMPTY": "", "NUMBER": 7, "FLAG": True, "SHORT": "x"}}, ""),
+    "secret_setting": (
+        {"worker_settings": {"security_key_password": "x"}},
+        "worker_settings.security_key_password would stand in a file that every user of the host can read",
+    ),
+    "secret_option": (
+        {"worker_broker_transport_options": {"sentinel_kwargs": {"password": "x"}}},
+        "worker_broker_transport_options.sentinel_kwargs.password would stand in a file",
     ),
     "reserved": (
         {"worker_settings": {"broker_url": "x"}, "worker_environment": {"CELERY_RESULT_BACKEND": "x"}},
