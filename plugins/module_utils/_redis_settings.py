@@ -15,7 +15,7 @@ from typing import Any
 MASK = "********"
 MEBIBYTE = 1024 * 1024
 
-SECRETS = frozenset({"masterauth", "requirepass", "tls-client-key-file-pass", "tls-key-file-pass"})
+SECRETS = frozenset({"masterauth", "primaryauth", "requirepass", "tls-client-key-file-pass", "tls-key-file-pass"})
 
 # Refused by CONFIG SET in Redis 7.0 to 8.0 and Valkey 8.1, as immutable or as protected.
 FIXED_AT_START = frozenset(

@@ -129,9 +129,10 @@ def _listed(names: t.Iterable[str]) -> str:
 def problems_of_input(settings: t.Mapping[str, t.Any], now: datetime.datetime | None = None) -> list[str]:
     """One sentence for each thing that is wrong with the variables of the role C(tls)."""
     require_cryptography()
+    now = now or datetime.datetime.now(datetime.UTC)
     if settings["certificate"] or settings["private_key"]:
-        return _problems_of_provided(settings, now or datetime.datetime.now(datetime.UTC))
-    return [*_problems_of_names(settings), *_problems_of_authority(settings)]
+        return _problems_of_provided(settings, now)
+    return [*_problems_of_names(settings), *_problems_of_authority(settings, now)]
 
 
 def _problems_of_names(settings: t.Mapping[str, t.Any]) -> list[str]:
@@ -152,7 +153,7 @@ def _problems_of_names(settings: t.Mapping[str, t.Any]) -> list[str]:
     return problems
 
 
-def _problems_of_authority(settings: t.Mapping[str, t.Any]) -> list[str]:
+def _problems_of_authority(settings: t.Mapping[str, t.Any], now: datetime.datetime) -> list[str]:
     certificate_file = settings["authority_certificate_file"]
     key_file = settings["authority_private_key_file"]
     present = [path for path in (certificate_file, key_file) if os.path.exists(path)]
@@ -181,9 +182,20 @@ def _problems_of_authority(settings: t.Mapping[str, t.Any]) -> list[str]:
         return [f"tls_ca_passphrase does not open {key_file}: set the passphrase that the CA's key was encrypted with."]
     if certificate_file not in present:
         return []
+    return _problems_of_pair(certificate_file, key_file, key.public_key(), now)
+
+
+def _problems_of_pair(
+    certificate_file: str, key_file: str, public_key: PublicKeyTypes, now: datetime.datetime
+) -> list[str]:
     with open(certificate_file, "rb") as stream:
         certificate = x509.load_pem_x509_certificate(stream.read())
-    if _public_key_der(key.public_key()) != _public_key_der(certificate.public_key()):
+    constraints = _extension(certificate, x509.BasicConstraints)
+    if constraints is None or not constraints.ca:
+        return [f"tls_ca_certificate_file {certificate_file} is no CA certificate: it must have CA:TRUE."]
+    if certificate.not_valid_after_utc <= now:
+        return [f"The CA in {certificate_file} expired on {certificate.not_valid_after_utc:%Y-%m-%d}: replace it."]
+    if _public_key_der(public_key) != _public_key_der(certificate.public_key()):
         return [
             f"{certificate_file} does not belong to {key_file}: tls_ca_certificate_file and its key must be a pair."
         ]

@@ -174,6 +174,12 @@ BAD_INPUT = {
         "one",
         "two",
     ),
+    "unknown CA": (
+        {"worker_redis_group": "nobody", "worker_ca_certificate_file": "nowhere"},
+        "worker_ca_certificate is empty",
+        "worker_trusted_ca_file",
+    ),
+    "secret in the settings": ({"redis_extra_settings": {"masterauth": "x"}}, "redis_extra_settings", "masterauth"),
     "unlimited memory": ({"redis_maxmemory": "0"}, "redis_maxmemory is '0'", "50%"),
     "setting that the role owns": ({"redis_extra_settings": {"port": 6379}}, "redis_extra_settings", "port"),
 }

@@ -51,6 +51,8 @@ CASES: dict[str, tuple[dict[str, Any], str]] = {
         {"worker_broker_url": "amqps://shop:rabbitmq_production_your_key_here@h//"},
         "worker_broker_url still holds the placeholder",
     ),
+    "no_ca": ({"worker_ca_certificate": ""}, "worker_ca_certificate is empty and no host of the group redis"),
+    "no_ca_needed": ({"worker_ca_certificate": "", "worker_trusted_ca_file": "/etc/ssl/cert.pem"}, ""),
     "no_scheme": ({"worker_broker_url": "broker.example:5671"}, "worker_broker_url does not begin with a scheme"),
     "plaintext": (
         {"worker_broker_url": "redis://u:p@broker.example:6379/0"},

@@ -39,7 +39,9 @@ class Issued:
         ).decode()
 
 
-def issue(issuer: Issued | None = None, *, days: int = 90, usages=("serverAuth", "clientAuth"), names=NAMES) -> Issued:
+def issue(
+    issuer: Issued | None = None, *, days: int = 90, usages=("serverAuth", "clientAuth"), names=NAMES, authority=True
+) -> Issued:
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "leaf" if issuer else "ca")])
     builder = (
@@ -60,6 +62,8 @@ def issue(issuer: Issued | None = None, *, days: int = 90, usages=("serverAuth",
             x509.ExtendedKeyUsage([x509.ObjectIdentifier(certificates.USAGES[usage]) for usage in usages]),
             critical=False,
         )
+    else:
+        builder = builder.add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
     return Issued(key, builder.sign(issuer.key if issuer else key, hashes.SHA256()))
 
 
@@ -191,6 +195,15 @@ class TestInputOfAuthority:
     def test_key_of_another_authority(self, given, tmp_path):
         (tmp_path / "ca.key").write_text(issue().key_pem(PASSPHRASE))
         assert "must be a pair" in only_problem(given)
+
+    @pytest.mark.parametrize(
+        ("spoiled", "expected"), [({"days": -1}, "expired on"), ({"authority": False}, "is no CA certificate")]
+    )
+    def test_authority_that_cannot_issue(self, given, tmp_path, spoiled, expected):
+        authority = issue(**spoiled)
+        (tmp_path / "ca.crt").write_text(authority.pem)
+        (tmp_path / "ca.key").write_text(authority.key_pem(PASSPHRASE))
+        assert expected in only_problem(given)
 
     @pytest.mark.parametrize(
         ("change", "expected"),
