@@ -223,7 +223,7 @@ REQUIREMENTS_CHECK = """
 import importlib.metadata, json, sys
 from packaging.requirements import InvalidRequirement, Requirement
 missing = []
-for text in json.load(sys.stdin):
+for text in json.loads(sys.argv[1]):
     try:
         wanted = Requirement(text)
         if wanted.marker and not wanted.marker.evaluate():
@@ -247,7 +247,7 @@ def missing_requirements(run: Run, python: str, requirements: list[str]) -> list
     """Return the requirements that the interpreter's packages do not meet."""
     if not requirements or not os.access(python, os.X_OK):
         return requirements
-    status, answer, _problem = run([python, "-c", REQUIREMENTS_CHECK], data=json.dumps(requirements))
+    status, answer, _problem = run([python, "-c", REQUIREMENTS_CHECK, json.dumps(requirements)])
     return json.loads(answer) if status == 0 else requirements
 
 
