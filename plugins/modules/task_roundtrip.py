@@ -13,6 +13,7 @@ author: ResultOps engineers (@resultops)
 description:
   - Publishes Celery's built-in task C(celery.accumulate), which every worker knows, through the broker of the worker,
     waits for the result that a real worker stores, and reads it back.
+  - Any worker of the queue may take the task. With O(worker_app) the worker of this host has to answer first.
   - Each hop is one row with its time. The first failed row names the hop that does not work, and the failure class.
   - If no result comes, the module asks the workers why. It tells a missing worker, a worker for other queues, a queue
     that waits, and a worker that took the task but cannot store its result from each other.
@@ -49,6 +50,12 @@ options:
   queue:
     description: The queue to publish to. Without it, the worker's own routes and default queue decide.
     type: str
+  worker_app:
+    description:
+      - The application whose worker on this host has to answer before the task is published. The name of that worker is
+        this, C(@) and the host name, as the role P(resultops.celery.worker#role) sets it in C(celery-APP.service).
+      - Without it, or if C(worker_enable_remote_control) is off in the configuration, the hop is skipped.
+    type: str
   timeout:
     description: Seconds to wait for the result, and for a single answer of broker or backend.
     type: float
@@ -64,10 +71,11 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: See that a worker takes a task and that its result comes back
+- name: See that the worker of this host answers, and that the result of a task comes back
   resultops.celery.task_roundtrip:
     env_file: /etc/celery/app/.env
     config_directory: /etc/celery/app
+    worker_app: app
   become: true
   become_user: celery
   vars:
@@ -87,9 +95,9 @@ EXAMPLES = r"""
 RETURN = r"""
 checks:
   description: >-
-    One row for each hop, in their order: V(roundtrip_config), V(roundtrip_broker), V(roundtrip_subscribe),
-    V(roundtrip_publish), V(roundtrip_worker), V(roundtrip_read) and V(roundtrip_delete). If a worker took the task but
-    its result did not come, there is V(roundtrip_store) too.
+    One row for each hop, in their order: V(roundtrip_config), V(roundtrip_broker), V(roundtrip_ping),
+    V(roundtrip_subscribe), V(roundtrip_publish), V(roundtrip_worker), V(roundtrip_read) and V(roundtrip_delete). If a
+    worker took the task but its result did not come, there is V(roundtrip_store) too.
   returned: always
   type: list
   elements: dict
@@ -129,6 +137,7 @@ failed_checks:
   sample: 1
 """
 
+import socket
 from types import ModuleType
 from uuid import uuid4
 
@@ -136,7 +145,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.resultops.celery.plugins.module_utils import _celery_client as client
 from ansible_collections.resultops.celery.plugins.module_utils import _report
 
-HOPS = ["broker", "subscribe", "publish", "worker", "read", "delete"]
+HOPS = ["broker", "ping", "subscribe", "publish", "worker", "read", "delete"]
 TASK = "celery.accumulate"
 PATIENCE_WITH_WORKERS = 2.0
 REDIS_SCHEMES = ("redis", "rediss", "sentinel")
@@ -146,7 +155,7 @@ LOOK_AT_WORKER = "Look into the log of the worker."
 class Roundtrip:
     """One probe task on its way to a worker and back."""
 
-    def __init__(self, settings: ModuleType, queue: str | None, timeout: float) -> None:
+    def __init__(self, settings: ModuleType, queue: str | None, timeout: float, worker_app: str | None = None) -> None:
         self._settings = settings
         self._timeout = timeout
         self._app = client.application(settings, timeout, broker_connection_timeout=timeout)
@@ -163,6 +172,7 @@ class Roundtrip:
                 "socket_connect_timeout": timeout,
             }
         self._queue = queue
+        self._worker_app = worker_app
         self._task = str(uuid4())
         self._nonce = str(uuid4())
 
@@ -180,6 +190,25 @@ class Roundtrip:
             return (
                 f"Connected to the broker {connection.transport.driver_type} on {connection.as_uri().split('@')[-1]}."
             )
+
+    @property
+    def no_ping(self) -> str | None:
+        """Say why the worker of this host is not asked, if it is not."""
+        if not self._worker_app:
+            return "Skipped because no worker is named."
+        if not self._app.conf.worker_enable_remote_control:
+            return "Skipped because worker_enable_remote_control is off."
+        return None
+
+    def ping(self) -> str:
+        name = f"{self._worker_app}@{socket.gethostname()}"
+        if not self._app.control.ping(destination=[name], timeout=self._timeout):
+            raise client.CheckFailedError(
+                "no_worker",
+                f"The worker {name} does not answer within {self._timeout:g} s: it does not run, hangs, or uses "
+                f"another broker. Look at the unit celery-{self._worker_app}.service and its journal on this host.",
+            )
+        return f"The worker {name} answers."
 
     def subscribe(self) -> str:
         self._app.backend.on_task_call(None, self._task)
@@ -291,9 +320,12 @@ def explain_silence(run: client.CheckRun, probe: Roundtrip) -> None:
 def run_hops(run: client.CheckRun, probe: Roundtrip, check_mode: bool) -> None:
     subscribed = False
     for position, hop in enumerate(HOPS[:-1]):
-        if check_mode and hop == "subscribe":
+        if check_mode and hop == "ping":
             run.skip([f"roundtrip_{rest}" for rest in HOPS[position:]], "Skipped in check mode, because it publishes.")
             return
+        if hop == "ping" and probe.no_ping:
+            run.skip(["roundtrip_ping"], probe.no_ping)
+            continue
         if not run.run(f"roundtrip_{hop}", getattr(probe, hop)):
             failed = hop
             if hop == "worker" and run.rows[-1]["failure_class"] == "timeout":
@@ -315,6 +347,7 @@ def main() -> None:
             "config_directory": {"type": "path", "required": True},
             "config_module": {"type": "str", "default": "celeryconfig"},
             "queue": {"type": "str"},
+            "worker_app": {"type": "str"},
             "timeout": {"type": "float", "default": 10},
             "report_only": {"type": "bool", "default": False},
         },
@@ -330,7 +363,7 @@ def main() -> None:
         settings = client.load_settings(
             wanted["env_file"], wanted["config_directory"], wanted["config_module"], run.redact
         )
-        probe = Roundtrip(settings, wanted["queue"], wanted["timeout"])
+        probe = Roundtrip(settings, wanted["queue"], wanted["timeout"], wanted["worker_app"])
         for url in probe.urls:
             run.redact.learn_url(url)
         run.backend = probe.backend

@@ -333,15 +333,26 @@ def celery_worker(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[byt
     """Start real workers; each is ready when it returns."""
     started: list[subprocess.Popen[bytes]] = []
 
-    def start(server: Server, **environment: str) -> subprocess.Popen[bytes]:
+    def start(server: Server, *arguments: str, **environment: str) -> subprocess.Popen[bytes]:
         files = WorkerFiles(tmp_path / f"worker{len(started)}")
         files.directory.mkdir()
         files.write(server)
         log = files.directory / "worker.log"
         variables = {"CELERY_RESULT_BACKEND": server.url(), "CELERY_BROKER_URL": server.broker_url, **environment}
+        command = [
+            sys.executable,
+            "-m",
+            "celery",
+            "--config",
+            "celeryconfig",
+            "worker",
+            "--concurrency=1",
+            "-l",
+            "info",
+        ]
         with log.open("wb") as output:
             process = subprocess.Popen(
-                [sys.executable, "-m", "celery", "--config", "celeryconfig", "worker", "--concurrency=1", "-l", "info"],
+                [*command, *arguments],
                 cwd=files.directory,
                 env={"PATH": os.environ["PATH"], "PYTHONPATH": str(files.directory), **variables},
                 stdout=output,

@@ -8,6 +8,7 @@ from __future__ import annotations
 import getpass
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -65,10 +66,11 @@ def verification(celery_redis: Any, worker_files: Any, tmp_path: Path) -> Verifi
 
 
 def test_all_is_well(celery_redis: Any, celery_worker: Any, verification: Verification) -> None:
-    celery_worker(celery_redis)
-    done = verification.run({"worker1": {}, "worker2": {}})
+    celery_worker(celery_redis, "--hostname", f"app@{socket.gethostname()}")
+    done = verification.run({"worker1": {}, "worker2": {"worker_extra_arguments": ["--hostname=shop@here"]}})
     assert done.returncode == 0, done.stdout
-    assert {row["status"] for row in verification.rows} == {"passed"}
+    others = {(row["host"], row["check"], row["status"]) for row in verification.rows if row["status"] != "passed"}
+    assert others == {("worker2", "roundtrip_ping", "skipped")}
     assert {row["host"] for row in verification.rows} == {"worker1", "worker2"}
     assert {"store_json", "expire", "roundtrip_worker"} <= {row["check"] for row in verification.rows}
     assert done.stdout.count("changed=0") == 3
@@ -82,7 +84,7 @@ def test_hosts_that_cannot_be_asked_fail_and_the_others_report(verification: Ver
     failed = {
         (row["host"], row["check"]): row["failure_class"] for row in verification.rows if row["status"] == "failed"
     }
-    assert failed == {("worker1", "roundtrip_worker"): "no_worker", ("worker2", "host_reached"): "unreachable"}
+    assert failed == {("worker1", "roundtrip_ping"): "no_worker", ("worker2", "host_reached"): "unreachable"}
     assert "host_reached failed on worker2 (unreachable): No check ran on this host" in done.stdout
 
 

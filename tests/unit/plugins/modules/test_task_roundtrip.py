@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote
@@ -18,10 +19,15 @@ TIMEOUT = 3.0
 
 
 def run_with(
-    settings: Any, *, queue: str | None = None, check_mode: bool = False, timeout: float = TIMEOUT
+    settings: Any,
+    *,
+    queue: str | None = None,
+    check_mode: bool = False,
+    timeout: float = TIMEOUT,
+    worker_app: str | None = None,
 ) -> client.CheckRun:
     run = client.CheckRun("redis")
-    task_roundtrip.run_hops(run, task_roundtrip.Roundtrip(settings, queue, timeout), check_mode)
+    task_roundtrip.run_hops(run, task_roundtrip.Roundtrip(settings, queue, timeout, worker_app), check_mode)
     return run
 
 
@@ -38,12 +44,46 @@ def results_left(server: Any) -> list[str]:
 
 
 def test_a_worker_answers_and_nothing_is_left(celery_redis: Any, worker_settings: Any, celery_worker: Any) -> None:
-    celery_worker(celery_redis)
-    run = run_with(worker_settings(celery_redis), timeout=10)
+    celery_worker(celery_redis, "--hostname", f"shop@{socket.gethostname()}")
+    run = run_with(worker_settings(celery_redis), timeout=10, worker_app="shop")
     assert run.failures == []
-    assert set(statuses(run)) == {"broker", "subscribe", "publish", "worker", "read", "delete"}
+    assert list(statuses(run)) == ["broker", "ping", "subscribe", "publish", "worker", "read", "delete"]
     assert set(statuses(run).values()) == {"passed"}
+    assert run.rows[1]["detail"] == f"The worker shop@{socket.gethostname()} answers."
     assert results_left(celery_redis) == []
+
+
+def test_the_worker_of_another_host_does_not_stand_in(
+    celery_redis: Any, worker_settings: Any, celery_worker: Any
+) -> None:
+    celery_worker(celery_redis, "--hostname", "shop@another-host")
+    run = run_with(worker_settings(celery_redis), worker_app="shop")
+    assert outcome(run) == [("roundtrip_ping", "no_worker")]
+    detail = run.failures[0]["detail"]
+    assert detail.startswith(f"The worker shop@{socket.gethostname()} does not answer within 3 s")
+    assert "celery-shop.service" in detail
+    assert {statuses(run)[hop] for hop in ("subscribe", "publish", "worker", "read", "delete")} == {"skipped"}
+
+
+@pytest.mark.parametrize(
+    ("worker_app", "remote_control", "reason"),
+    [(None, True, "no worker is named"), ("shop", False, "worker_enable_remote_control is off")],
+)
+def test_a_worker_that_cannot_be_asked_by_name(
+    celery_redis: Any,
+    worker_settings: Any,
+    celery_worker: Any,
+    worker_app: str | None,
+    remote_control: bool,
+    reason: str,
+) -> None:
+    celery_worker(celery_redis)
+    settings = worker_settings(celery_redis, worker_enable_remote_control=remote_control)
+    run = run_with(settings, timeout=10, worker_app=worker_app)
+    assert run.failures == []
+    assert statuses(run)["ping"] == "skipped"
+    assert reason in run.rows[1]["detail"]
+    assert statuses(run)["worker"] == "passed"
 
 
 def test_a_queue_that_no_worker_consumes(celery_redis: Any, worker_settings: Any, celery_worker: Any) -> None:
