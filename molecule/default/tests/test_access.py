@@ -61,12 +61,10 @@ class TestEncryption:
         assert ports == {"6379"}
 
     def test_nothing_was_open_while_it_was_installed(self, fleet, server):
-        rows = [
-            json.loads(row) for row in fleet.host(server).file("/var/tmp/exposure.jsonl").content_string.splitlines()
-        ]
-        assert "started" in rows[0]
-        assert [row for row in rows[1:] if row["open"]] == []
-        assert 6379 in {row["port"] for row in rows[1:]}, "the watcher did not see the server start"
+        report = fleet.host(server).file("/var/log/host-watch/sockets.jsonl").content_string
+        rows = [json.loads(row) for row in report.splitlines()]
+        assert [row for row in rows if row["open"]] == []
+        assert 6379 in {row["port"] for row in rows}, "the watcher did not see the server start"
 
 
 class TestAuthentication:

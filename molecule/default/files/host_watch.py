@@ -1,18 +1,20 @@
 # Copyright (c) 2026, the resultops.celery authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Record every listening TCP socket of this host, and whether it answers an unauthenticated PING in plaintext.
+"""Record what anybody on this host could see: listening TCP sockets, and the command lines of all processes.
 
 Looks every 100 ms until it is stopped: a server that is open for the second between its installation and its
-configuration does not escape.
+configuration does not escape, nor does a command with a secret.
 """
 
 from __future__ import annotations
 
 import json
+import os
+import pathlib
+import signal
 import socket
 import sys
-import time
 
 # Columns of /proc/net/tcp, and the state of a socket that listens.
 LOCAL_ADDRESS, STATE = 1, 3
@@ -48,18 +50,37 @@ def answers_in_plaintext(family: int, address: str, port: int) -> bool:
         return False
 
 
-def watch(path: str) -> None:
-    seen: set[tuple[int, str, int]] = set()
-    with open(path, "w", encoding="utf-8", buffering=1) as report:
-        report.write(json.dumps({"started": time.time()}) + "\n")
-        while True:
-            for entry in listening() - seen:
-                family, address, port = entry
-                row = {"family": family, "address": address, "port": port, "open": answers_in_plaintext(*entry)}
-                report.write(json.dumps(row) + "\n")
-                seen.add(entry)
-            time.sleep(INTERVAL_SECONDS)
+def command_lines() -> set[bytes]:
+    found = set()
+    for process in os.listdir("/proc"):
+        if process.isdigit():
+            try:
+                with open(f"/proc/{process}/cmdline", "rb", buffering=0) as command:
+                    found.add(command.read())
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+    return found
+
+
+def watch(directory: pathlib.Path) -> None:
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    sockets: set[tuple[int, str, int]] = set()
+    commands: set[bytes] = set()
+    with (
+        open(directory / "sockets.jsonl", "w", encoding="utf-8", buffering=1) as socket_report,
+        open(directory / "commands.txt", "w", encoding="utf-8", buffering=1) as command_report,
+    ):
+        while not signal.sigtimedwait({signal.SIGTERM}, INTERVAL_SECONDS):
+            for family, address, port in listening() - sockets:
+                plaintext = answers_in_plaintext(family, address, port)
+                row = {"family": family, "address": address, "port": port, "open": plaintext}
+                socket_report.write(json.dumps(row) + "\n")
+                sockets.add((family, address, port))
+            for command in command_lines() - commands:
+                command_report.write(command.replace(b"\0", b" ").decode(errors="replace") + "\n")
+                commands.add(command)
+    (directory / "stopped").touch()
 
 
 if __name__ == "__main__":
-    watch(sys.argv[1])
+    watch(pathlib.Path(sys.argv[1]))
