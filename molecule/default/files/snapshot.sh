@@ -1,3 +1,4 @@
+# shellcheck shell=sh
 # Print every file of this host with its size, mode, owner and time of change, and every directory with its mode and
 # owner. Left out are temporary files, logs, caches and what systemd's timers note.
 find / -xdev \
