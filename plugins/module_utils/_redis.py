@@ -9,13 +9,14 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
@@ -163,6 +164,9 @@ def installed_version(binary: str | None) -> Version | None:
     return Version(found[1], found[2])
 
 
+TRIAL_END_SECONDS = 5
+
+
 @contextmanager
 def trial_server(params: dict[str, Any]) -> Iterator[Server | None]:
     """A server of the installed program, empty and private, to try things on; None where there is none."""
@@ -175,12 +179,30 @@ def trial_server(params: dict[str, Any]) -> Iterator[Server | None]:
         options = {"port": "0", "unixsocket": path, "dir": directory, "save": "", "appendonly": "no", "daemonize": "no"}
         arguments = [word for name, value in options.items() for word in (f"--{name}", value)]
         with subprocess.Popen(
-            [program, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            [program, *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
         ) as process:
             try:
                 yield _trial_connection(process, {**params, "unix_socket": path, "login_password": None}, program)
             finally:
-                process.kill()
+                _end(process)
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    """Kill the server and wait for the child, too, that it forks to rewrite its append-only file in its directory."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    end = time.monotonic() + TRIAL_END_SECONDS
+    while time.monotonic() < end:
+        try:
+            os.killpg(process.pid, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.01)
 
 
 class ManagedFile:

@@ -56,6 +56,31 @@ def test_the_trial_server_is_private_and_leaves_nothing(redis_program: Path) -> 
         os.kill(process, 0)
 
 
+def test_the_trial_server_leaves_no_child_behind(redis_program: Path) -> None:
+    """The child that rewrites the append-only file would go on to write into the directory while it is removed."""
+    with _redis.trial_server(parameters(redis_program)) as trial:
+        assert trial
+        trial.call("SET", "key", "value")
+        trial.call("CONFIG", "SET", "rdb-key-save-delay", "3000000")
+        trial.call("CONFIG", "SET", "appendonly", "yes")
+        directory = trial.call("CONFIG", "GET", "dir")[1]
+        assert processes_in(directory), "there is no server that could be left behind"
+    assert processes_in(directory) == []
+
+
+def processes_in(directory: str) -> list[str]:
+    """Processes that work in a directory, which may have been removed meanwhile."""
+    found = []
+    for link in Path("/proc").glob("[0-9]*/cwd"):
+        try:
+            target = os.readlink(link)
+        except OSError:  # ended, or of another user
+            continue
+        if target.startswith(directory):
+            found.append(link.parent.name)
+    return found
+
+
 def test_a_program_that_does_not_start_says_why(tmp_path: Path) -> None:
     broken = script(tmp_path / "redis-server", "echo starting; echo 'no shared library'; exit 1")
     with (
