@@ -182,7 +182,8 @@ application:
   sample: false
 outdated:
   description:
-    - Whether the unit runs since before one of O(restart_after) changed, or never gets as far as running.
+    - Whether the unit runs since before one of O(restart_after) changed or its program was replaced by an upgrade, or
+      never gets as far as running.
     - A unit that is stopped or does not exist is not outdated.
   returned: success
   type: bool
@@ -304,12 +305,23 @@ def is_outdated(run: Run, unit: str | None, patterns: Iterable[str]) -> bool:
     """Tell whether the unit runs since before something changed that it reads, or never gets as far as running."""
     if not unit:
         return False
-    answer = run(["systemctl", "show", "--timestamp=unix", "--property=ActiveState,ExecMainStartTimestamp", unit])[1]
+    properties = "ActiveState,ExecMainStartTimestamp,MainPID"
+    answer = run(["systemctl", "show", "--timestamp=unix", f"--property={properties}", unit])[1]
     state = dict(line.split("=", 1) for line in answer.splitlines() if "=" in line)
     if state.get("ActiveState") != "active":
         return state.get("ActiveState") == "activating"
+    if _program_was_replaced(state.get("MainPID", "0")):
+        return True
     started = int(state["ExecMainStartTimestamp"].lstrip("@"))
     return any(int(os.stat(path).st_mtime) > started for pattern in patterns for path in glob.glob(pattern))
+
+
+def _program_was_replaced(process: str) -> bool:
+    """Tell whether a package upgrade has put another file in the place of the running program."""
+    try:
+        return os.readlink(f"/proc/{process}/exe").endswith(" (deleted)")
+    except OSError:
+        return False
 
 
 def kernel_values(names: list[str]) -> dict[str, str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import grp
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -167,6 +168,24 @@ def test_a_worker_older_than_its_files_is_outdated(
 def test_a_unit_that_does_not_exist_is_not_outdated(run: info.Run, command: Path) -> None:
     script(command / "systemctl", "echo ActiveState=inactive; echo ExecMainStartTimestamp=")
     assert info.is_outdated(run, "celery-app.service", [str(command)]) is False
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_unit_whose_program_was_replaced_is_outdated(run: info.Run, command: Path, replaced: bool) -> None:
+    program = command / "server"
+    shutil.copy("/bin/sleep", program)
+    with subprocess.Popen([program, "60"]) as process:
+        script(
+            command / "systemctl",
+            f"echo ActiveState=active; echo ExecMainStartTimestamp=@4000000000; echo MainPID={process.pid}",
+        )
+        if replaced:
+            shutil.copy("/bin/sleep", command / "upgraded")
+            (command / "upgraded").rename(program)
+        try:
+            assert info.is_outdated(run, "redis-server.service", []) is replaced
+        finally:
+            process.kill()
 
 
 @pytest.fixture
