@@ -78,6 +78,7 @@ class Server:
         self._timeout = timeout
         self.where = where
         self.version = Version("Redis", "0.0")
+        self.is_sentinel = False
 
     def call(self, *words: str) -> Any:
         import redis
@@ -89,7 +90,12 @@ class Server:
             raise self._problem(error, words[0]) from error
 
     def transaction(self, commands: Sequence[Sequence[str]]) -> list[Any]:
-        """Run the commands at one moment; an answer is what the server sent or a RefusedError."""
+        """Run the commands at one moment; an answer is what the server sent or a RefusedError.
+
+        Sentinel has no transactions: there they run one after the other, up to the first that is refused.
+        """
+        if self.is_sentinel:
+            return self._sequence(commands)
         self.call("MULTI")
         for command in commands:
             try:
@@ -101,6 +107,15 @@ class Server:
             self._problem(reply, command[0]) if isinstance(reply, Exception) else reply
             for command, reply in zip(commands, self.call("EXEC"), strict=True)
         ]
+
+    def _sequence(self, commands: Sequence[Sequence[str]]) -> list[Any]:
+        replies: list[Any] = []
+        for command in commands:
+            try:
+                replies.append(self.call(*command))
+            except RefusedError as refusal:
+                return [*replies, refusal]
+        return replies
 
     def send_last(self, *words: str) -> None:
         """Send a command after which the server closes the connection, and wait until it does."""
@@ -145,6 +160,7 @@ def connect(params: dict[str, Any]) -> Server | None:
     server = Server(_open(params, where), where, params["login_timeout"])
     _log_in(server, params)
     facts = _loaded(server, params["loading_timeout"])
+    server.is_sentinel = facts.get("redis_mode", facts.get("server_mode")) == "sentinel"
     if "valkey_version" in facts:
         server.version = Version("Valkey", facts["valkey_version"])
     else:
@@ -178,6 +194,10 @@ def trial_server(params: dict[str, Any]) -> Iterator[Server | None]:
         path = os.path.join(directory, "socket")
         options = {"port": "0", "unixsocket": path, "dir": directory, "save": "", "appendonly": "no", "daemonize": "no"}
         arguments = [word for name, value in options.items() for word in (f"--{name}", value)]
+        if "sentinel" in os.path.basename(program):
+            # Sentinel wants a file that it can write.
+            arguments.insert(0, os.path.join(directory, "sentinel.conf"))
+            open(arguments[0], "x", encoding="ascii").close()
         with subprocess.Popen(
             [program, *arguments],
             stdout=subprocess.PIPE,

@@ -26,7 +26,18 @@ USER_OPTIONS: dict[str, dict[str, Any]] = {
     "password_hashes": {"type": "list", "elements": "str", "default": [], "no_log": True},
     "profile": {
         "type": "str",
-        "choices": ["admin", "results", "broker", "custom"],
+        "choices": [
+            "admin",
+            "results",
+            "broker",
+            "replica",
+            "sentinel",
+            "exporter",
+            "sentinel_client",
+            "sentinel_peer",
+            "sentinel_exporter",
+            "custom",
+        ],
         "default": "custom",
     },
     "key_prefix": {"type": "str", "default": "", "no_log": False},
@@ -108,6 +119,65 @@ BROKER_COMMANDS = [
 
 # Kombu only ever subscribes by pattern, and the server wants such a pattern listed letter by letter.
 BROKER_CHANNELS = ("celery.pidbox", "celeryev/*", "celeryev/worker.*")
+
+# Accounts of the machinery. They see no keys, and each list is what was asked for in about thirty failovers.
+FIXED_RULES: dict[str, tuple[str, ...]] = {
+    "admin": ("~*", "&*", "+@all"),
+    "replica": ("resetchannels", "-@all", "+psync", "+replconf", "+ping"),
+    "sentinel": (
+        "allchannels",
+        "-@all",
+        "+multi",
+        "+slaveof",
+        "+ping",
+        "+exec",
+        "+subscribe",
+        "+config|rewrite",
+        "+role",
+        "+publish",
+        "+info",
+        "+client|setname",
+        "+client|kill",
+        "+script|kill",
+    ),
+    "exporter": (
+        "resetchannels",
+        "-@all",
+        "+ping",
+        "+info",
+        "+config|get",
+        "+client|setname",
+        "+slowlog|len",
+        "+slowlog|get",
+        "+latency|latest",
+        "+latency|histogram",
+    ),
+    "sentinel_client": ("resetchannels", "-@all", "+sentinel|masters"),
+    "sentinel_peer": (
+        "resetchannels",
+        "&__sentinel__:hello",
+        "-@all",
+        "+ping",
+        "+publish",
+        "+sentinel|is-master-down-by-addr",
+        "+client|setname",
+    ),
+    "sentinel_exporter": (
+        "resetchannels",
+        "-@all",
+        "+ping",
+        "+info",
+        "+sentinel|masters",
+        "+sentinel|sentinels",
+        "+sentinel|slaves",
+        "+sentinel|replicas",
+        "+sentinel|ckquorum",
+        "+client|setname",
+    ),
+}
+
+# Whoever logs in with redis-py introduces the library, and each refusal would stand in the server's log of refusals.
+LIBRARY_PROFILES = ("results", "broker", "sentinel_client")
 
 HASH = re.compile(r"[0-9a-f]{64}")
 CUSTOM_RULE = re.compile(
@@ -336,10 +406,11 @@ def _profile_rules(declaration: Mapping[str, Any], knows_client_setinfo: bool) -
         raise AclError(
             f"The user {name} in users has the key_prefix {prefix!r}: only letters, digits and '_ . : -' are allowed."
         )
-    if prefix and profile in ("admin", "custom"):
+    if prefix and profile not in ("results", "broker"):
         raise AclError(f"The user {name} in users has a key_prefix, which only the profiles results and broker use.")
-    if profile == "admin":
-        return ["~*", "&*", "+@all"]
+    library = ["client|setinfo"] if knows_client_setinfo and profile in LIBRARY_PROFILES else []
+    if profile in FIXED_RULES:
+        return [*FIXED_RULES[profile], *(f"+{command}" for command in library)]
     if profile == "custom":
         return ["resetchannels", "-@all", *_custom_rules(name, declaration["rules"])]
     if profile == "results":
@@ -354,14 +425,12 @@ def _profile_rules(declaration: Mapping[str, Any], knows_client_setinfo: bool) -
             )
         patterns, commands = [f"{prefix}*"], BROKER_COMMANDS
         channels = [f"{prefix}/{declaration['database']}.{channel}" for channel in _fanout_channels(declaration)]
-    if knows_client_setinfo:
-        commands = [*commands, "client|setinfo"]
     return [
         *(f"~{pattern}" for pattern in patterns),
         "resetchannels",
         *(f"&{channel}" for channel in channels),
         "-@all",
-        *(f"+{command}" for command in sorted(commands)),
+        *(f"+{command}" for command in sorted([*commands, *library])),
     ]
 
 

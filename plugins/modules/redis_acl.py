@@ -61,9 +61,24 @@ options:
           - V(results) may do what Celery's Redis result backend does, on the keys and channels of its prefix.
           - V(broker) may do what Kombu's Redis transport does, on the keys and channels of its prefix.
             A passive declaration of a queue is refused, because Kombu 5.7 leaves the prefix out there.
+          - V(replica) may do what a replica asks of its primary, and sees the data that way.
+          - V(sentinel) may do what Sentinel does on the servers that it watches. It reads no key.
+          - V(exporter) may read what the Prometheus exporter of Redis reports, except the names of keys.
+          - V(sentinel_client), V(sentinel_peer) and V(sentinel_exporter) are accounts of Sentinel itself, for clients
+            that ask for the primary, for the other sentinels and for the Prometheus exporter.
           - V(custom) may do what O(users[].rules) say.
         type: str
-        choices: [admin, results, broker, custom]
+        choices:
+          - admin
+          - results
+          - broker
+          - replica
+          - sentinel
+          - exporter
+          - sentinel_client
+          - sentinel_peer
+          - sentinel_exporter
+          - custom
         default: custom
       key_prefix:
         description:
