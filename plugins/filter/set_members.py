@@ -50,7 +50,7 @@ _value:
       description: The inventory name.
       type: str
       sample: redis1
-    host:
+    hostname:
       description: The name that the host announces (C(<prefix>_hostname)).
       type: str
       sample: redis1
@@ -68,6 +68,10 @@ _value:
       description: C(<prefix>_provider), V(redis) if it is not set.
       type: str
       sample: redis
+    version:
+      description: The version that the host's Debian release ships; empty if the release is not known.
+      type: str
+      sample: "8.0"
     dns_names:
       description: C(<prefix>_tls_dns_names), the name of the host if it is not set.
       type: list
@@ -78,6 +82,9 @@ _value:
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+# What each Debian release ships.
+SHIPPED_VERSIONS = {("redis", "12"): "7.0", ("redis", "13"): "8.0", ("valkey", "13"): "8.1"}
+
 
 def set_members(
     names: Sequence[str], variables: Mapping[str, Mapping[str, Any]], prefix: str, port: int
@@ -87,14 +94,16 @@ def set_members(
 
 def _member(name: str, known: Mapping[str, Any], prefix: str, port: int) -> dict[str, Any]:
     host = str(known.get(f"{prefix}_hostname", name))
+    provider = str(known.get(f"{prefix}_provider", "redis"))
     facts = known.get("ansible_facts", {})
     address = known.get(f"{prefix}_address") or facts.get("default_ipv4", {}).get("address", "")
     return {
         "name": name,
-        "host": host,
+        "hostname": host,
         "port": int(known.get(f"{prefix}_port", port)),
         "address": str(address),
-        "provider": str(known.get(f"{prefix}_provider", "redis")),
+        "provider": provider,
+        "version": SHIPPED_VERSIONS.get((provider, str(facts.get("distribution_major_version", ""))), ""),
         "dns_names": [str(entry) for entry in known.get(f"{prefix}_tls_dns_names", [host, "localhost"])],
     }
 

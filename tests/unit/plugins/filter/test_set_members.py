@@ -12,10 +12,11 @@ from ansible_collections.resultops.celery.plugins.filter.set_members import Filt
 set_members = FilterModule().filters()["set_members"]
 BARE = {
     "name": "one",
-    "host": "one",
+    "hostname": "one",
     "port": 6379,
     "address": "",
     "provider": "redis",
+    "version": "",
     "dns_names": ["one", "localhost"],
 }
 
@@ -26,7 +27,7 @@ BARE = {
         ({}, {}),
         (
             {"redis_hostname": "one.example.com"},
-            {"host": "one.example.com", "dns_names": ["one.example.com", "localhost"]},
+            {"hostname": "one.example.com", "dns_names": ["one.example.com", "localhost"]},
         ),
         ({"redis_port": "6380"}, {"port": 6380}),
         ({"ansible_facts": {"default_ipv4": {"address": "192.0.2.1"}}}, {"address": "192.0.2.1"}),
@@ -36,6 +37,12 @@ BARE = {
             {"address": "192.0.2.9"},
         ),
         ({"redis_provider": "valkey"}, {"provider": "valkey"}),
+        ({"ansible_facts": {"distribution_major_version": "12"}}, {"version": "7.0"}),
+        (
+            {"redis_provider": "valkey", "ansible_facts": {"distribution_major_version": "13"}},
+            {"provider": "valkey", "version": "8.1"},
+        ),
+        ({"ansible_facts": {"distribution_major_version": "14"}}, {}),
         ({"redis_tls_dns_names": ["a"]}, {"dns_names": ["a"]}),
         ({"sentinel_hostname": "other", "sentinel_port": 1}, {}),
     ],
