@@ -26,7 +26,8 @@ options:
       - What the role knows about the set. Keys that are left out are not judged.
       - 'C(group): the inventory group, value of C(redis_replication_group).'
       - 'C(host): the inventory name of the host that asks; it must be a member.'
-      - 'C(members): list of dictionaries, one for each host of the group.'
+      - 'C(members): list of dictionaries, one for each host of the group, as P(resultops.celery.set_members#filter)
+        returns them, with what else is known of the host.'
       - 'C(members[].name): inventory name.'
       - 'C(members[].hostname): name that it announces to the others, its C(redis_hostname).'
       - 'C(members[].address): address for that name in C(/etc/hosts) of the others; empty if it is not known.'

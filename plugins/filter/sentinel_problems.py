@@ -25,7 +25,8 @@ options:
     description:
       - What the role knows about its sentinels. Keys that are left out are not judged.
       - 'C(group): the inventory group, value of C(sentinel_group).'
-      - 'C(sentinels): list of dictionaries, one for each host of the group.'
+      - 'C(sentinels): list of dictionaries, one for each host of the group, as P(resultops.celery.set_members#filter)
+        returns them.'
       - 'C(sentinels[].name): inventory name.'
       - 'C(sentinels[].hostname): name that it announces to the others, its C(sentinel_hostname).'
       - 'C(sentinels[].address): address for that name in C(/etc/hosts) of the others; empty if it is not known.'
