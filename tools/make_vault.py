@@ -5,7 +5,7 @@
 
 Writes .vault-password and group_vars/all/vault.yml, unless both are there. The first is hidden, because Ansible reads
 all other files of an inventory directory as lists of hosts. Each value carries the characters that break careless
-quoting, so that demo and tests use them everywhere.
+quoting, so that demo and tests use them everywhere; Sentinel cannot read back all of them, and gets those that it can.
 """
 
 from __future__ import annotations
@@ -22,12 +22,26 @@ NAMES = (
     "vault_redis_admin_password",
     "vault_redis_celery_password",
     "vault_redis_broker_password",
+    "vault_redis_replication_password",
+    "vault_redis_sentinel_password",
+    "vault_sentinel_admin_password",
+    "vault_sentinel_client_password",
+    "vault_sentinel_peer_password",
+    "vault_sentinel_exporter_password",
+    "vault_redis_exporter_password",
 )
 HARD_CHARACTERS = r"""p@ss:/w%rd#?&'"{{ }}\ """.strip()
+# What Sentinel logs in with stands in its own file, where it writes no quotes.
+UNQUOTED = ("vault_redis_sentinel_password", "vault_sentinel_peer_password")
+HARD_CHARACTERS_UNQUOTED = r"p@ss:/w%rd#?&{{}}\n"
 
 
-def random_value() -> str:
-    return secrets.token_urlsafe(16) + HARD_CHARACTERS + secrets.token_urlsafe(16)
+def hard_characters(name: str) -> str:
+    return HARD_CHARACTERS_UNQUOTED if name in UNQUOTED else HARD_CHARACTERS
+
+
+def random_value(name: str) -> str:
+    return secrets.token_urlsafe(16) + hard_characters(name) + secrets.token_urlsafe(16)
 
 
 def vault_text(values: dict[str, str]) -> str:
@@ -57,7 +71,7 @@ def make_vault(inventory: Path) -> bool:
     if there:
         return False
     password = secrets.token_urlsafe(32)
-    write_private(vault_file, encrypt(vault_text({name: random_value() for name in NAMES}), password))
+    write_private(vault_file, encrypt(vault_text({name: random_value(name) for name in NAMES}), password))
     write_private(password_file, f"{password}\n".encode())
     return True
 

@@ -9,7 +9,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from make_vault import HARD_CHARACTERS, NAMES, make_vault
+from ansible_collections.resultops.celery.plugins.plugin_utils._replication import UNQUOTABLE
+from make_vault import NAMES, UNQUOTED, hard_characters, make_vault
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -40,11 +41,17 @@ def test_ansible_reads_every_value_as_it_was_made(inventory: Path) -> None:
     assert make_vault(inventory)
     values = values_that_ansible_sees(inventory)
     assert sorted(values) == sorted(NAMES)
-    for value in values.values():
-        head, tail = value.split(HARD_CHARACTERS)
+    for name, value in values.items():
+        head, tail = value.split(hard_characters(name))
         assert len(head) >= 16
         assert len(tail) >= 16
     assert len(set(values.values())) == len(NAMES)
+
+
+@pytest.mark.parametrize("name", UNQUOTED)
+def test_sentinel_gets_what_it_can_read_back(name: str) -> None:
+    assert name in NAMES
+    assert not UNQUOTABLE.search(hard_characters(name))
 
 
 def test_no_plaintext_and_no_foreign_reader(inventory: Path) -> None:
