@@ -11,6 +11,7 @@ import re
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -54,6 +55,14 @@ class RefusedError(RedisError):
     """The server answered a command with an error."""
 
 
+class StartError(RedisError):
+    """A trial server does not start; it said why."""
+
+    def __init__(self, message: str, said: Sequence[str]) -> None:
+        super().__init__(message)
+        self.said = tuple(said)
+
+
 @dataclass(frozen=True)
 class Version:
     """What a server says it is."""
@@ -68,6 +77,10 @@ class Version:
     def at_least(self, major: int, minor: int) -> bool:
         """Compare with a version of Redis; Valkey began where Redis 7.2 ended."""
         return tuple(int(part) for part in self.number.split(".")[:2]) >= (major, minor)
+
+
+class LoginError(RedisError):
+    """The server refused user or password."""
 
 
 class Server:
@@ -130,6 +143,12 @@ class Server:
     def close(self) -> None:
         self._connection.disconnect()
 
+    @property
+    def certificate_end(self) -> float | None:
+        """When the certificate expires that the server showed, in seconds since 1970; None without TLS."""
+        described: dict[str, Any] = getattr(self._connection._sock, "getpeercert", dict)()
+        return ssl.cert_time_to_seconds(described["notAfter"]) if described else None
+
     def information(self) -> dict[str, str]:
         text = self.call("INFO")
         return dict(line.split(":", 1) for line in text.splitlines() if ":" in line and not line.startswith("#"))
@@ -183,9 +202,20 @@ def installed_version(binary: str | None) -> Version | None:
 TRIAL_END_SECONDS = 5
 
 
+def sentinel_program(binary: str | None) -> str | None:
+    """The installed Sentinel, None where there is none."""
+    path = binary or shutil.which("redis-sentinel") or shutil.which("valkey-sentinel")
+    return path if path and os.path.exists(path) else None
+
+
 @contextmanager
-def trial_server(params: dict[str, Any]) -> Iterator[Server | None]:
-    """A server of the installed program, empty and private, to try things on; None where there is none."""
+def trial_server(
+    params: dict[str, Any], as_sentinel: bool | None = None, configuration: str = ""
+) -> Iterator[Server | None]:
+    """A server of the installed program, empty and private, to try things on; None where there is none.
+
+    Server and Sentinel are one program, and the name under which it is called decides what it is.
+    """
     program = _program(params["server_binary"])
     if program is None or find_spec("redis") is None:
         yield None
@@ -193,13 +223,15 @@ def trial_server(params: dict[str, Any]) -> Iterator[Server | None]:
     with tempfile.TemporaryDirectory(prefix="redis-trial-") as directory:
         path = os.path.join(directory, "socket")
         options = {"port": "0", "unixsocket": path, "dir": directory, "save": "", "appendonly": "no", "daemonize": "no"}
-        arguments = [word for name, value in options.items() for word in (f"--{name}", value)]
-        if "sentinel" in os.path.basename(program):
-            # Sentinel wants a file that it can write.
-            arguments.insert(0, os.path.join(directory, "sentinel.conf"))
-            open(arguments[0], "x", encoding="ascii").close()
+        if as_sentinel is None:
+            as_sentinel = "sentinel" in os.path.basename(program)
+        file = os.path.join(directory, "trial.conf")
+        with open(file, "w", encoding="utf-8", opener=_private) as stream:
+            stream.write(configuration)
+        arguments = [file, *(word for name, value in options.items() for word in (f"--{name}", value))]
         with subprocess.Popen(
-            [program, *arguments],
+            ["redis-sentinel" if as_sentinel else "redis-server", *arguments],
+            executable=program,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -209,6 +241,10 @@ def trial_server(params: dict[str, Any]) -> Iterator[Server | None]:
                 yield _trial_connection(process, {**params, "unix_socket": path, "login_password": None}, program)
             finally:
                 _end(process)
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 def _end(process: subprocess.Popen[str]) -> None:
@@ -225,16 +261,27 @@ def _end(process: subprocess.Popen[str]) -> None:
         time.sleep(0.01)
 
 
+class UnloggedModule(AnsibleModule):
+    """Ansible writes each call to the host's journal, and there cannot mask a secret in a list of dictionaries.
+
+    It escapes quotes and backslashes first, and then no longer recognises a password that has them.
+    """
+
+    def _log_invocation(self) -> None:
+        self.log("Invoked; its arguments hold passwords and are not written here")
+
+
 class ManagedFile:
     """A file that holds exactly the given text; nothing is written before commit."""
 
-    def __init__(self, module: AnsibleModule, path: str, content: str) -> None:
+    def __init__(self, module: AnsibleModule, path: str, content: str, option: str = "path") -> None:
         self._module = module
-        self._content = content.encode()
+        self._content = content.encode(errors="surrogateescape")
         self._staged = ""
+        self._option = option
         self.path = path
         if os.path.isdir(path):
-            raise RedisError(f"path is {path}, which is a directory, and must be a file.")
+            raise RedisError(f"{option} is {path}, which is a directory, and must be a file.")
         self.before = self._read()
         self.differs = self.before is None or self.before != self._content
 
@@ -246,13 +293,13 @@ class ManagedFile:
         """Write a private copy beside the file, so that only a rename is left to do."""
         directory = os.path.dirname(self.path)
         if not os.path.isdir(directory):
-            raise RedisError(f"The directory {directory} of path does not exist.")
+            raise RedisError(f"The directory {directory} of {self._option} does not exist.")
         try:
             descriptor, self._staged = tempfile.mkstemp(prefix=".ansible-", dir=directory)
             with os.fdopen(descriptor, "wb") as stream:
                 stream.write(self._content)
         except OSError as error:
-            raise RedisError(f"path {self.path} cannot be written: {error.strerror}.") from error
+            raise RedisError(f"{self._option} {self.path} cannot be written: {error.strerror}.") from error
         self._module.add_cleanup_file(self._staged)
 
     def commit(self) -> None:
@@ -287,7 +334,8 @@ def _trial_connection(process: subprocess.Popen[str], params: dict[str, Any], pr
         time.sleep(0.02)
     process.kill()
     said = process.communicate()[0].strip().splitlines()
-    raise RedisError(f"{program} (server_binary) does not start: {_tidy(said[-1] if said else 'it says nothing')}")
+    last_words = _tidy(said[-1] if said else "it says nothing")
+    raise StartError(f"{program} (server_binary) does not start: {last_words}", said)
 
 
 def _is_listening(params: dict[str, Any], where: str) -> bool:
@@ -367,7 +415,7 @@ def _log_in(server: Server, params: dict[str, Any]) -> None:
             continue
         return
     tried = " and ".join(name for name, _password in passwords)
-    raise RedisError(f"The server at {server.where} refused user {params['login_user']} (login_user) with {tried}.")
+    raise LoginError(f"The server at {server.where} refused user {params['login_user']} (login_user) with {tried}.")
 
 
 def _loaded(server: Server, seconds: int) -> dict[str, str]:
