@@ -373,18 +373,8 @@ def _catalogue(server: _redis.Server) -> _redis_acl.Catalogue:
     return _redis_acl.Catalogue(categories, frozenset().union(*categories.values()))
 
 
-class UnloggedModule(AnsibleModule):
-    """Ansible writes each call to the host's journal, and there cannot mask a secret in a list of users.
-
-    It escapes quotes and backslashes first, and then no longer recognises a password that has them.
-    """
-
-    def _log_invocation(self) -> None:
-        self.log("Invoked; its arguments hold passwords and are not written here")
-
-
 def main() -> None:
-    module = UnloggedModule(
+    module = _redis.UnloggedModule(
         argument_spec={
             "path": {"type": "path", "required": True},
             "users": {
