@@ -4,24 +4,16 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
 from typing import Any
 
 import pytest
-from scenario import BIN, CHECKOUT, REDIS_HOSTS, USE_INVENTORY, WORKER_HOSTS, Fleet
+from fleet import Fleet
+from scenario import INVENTORY, REDIS_HOSTS, WORKER_HOSTS
 
 
 @pytest.fixture(scope="session")
 def fleet() -> Fleet:
-    listed = subprocess.run(
-        [str(BIN / "ansible-inventory"), *USE_INVENTORY, "--list"],
-        capture_output=True,
-        text=True,
-        cwd=CHECKOUT,
-        check=True,
-    )
-    return Fleet(json.loads(listed.stdout)["_meta"]["hostvars"])
+    return Fleet(INVENTORY, client="worker13")
 
 
 @pytest.fixture(scope="session", autouse=True)

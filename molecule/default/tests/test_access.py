@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from scenario import CA_FILE, engine_of
+from fleet import CA_FILE, engine_of
 
 HANDSHAKE = """
 import os, socket, ssl, subprocess, tempfile

@@ -11,7 +11,8 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.x509.oid import ExtendedKeyUsageOID
-from scenario import INVENTORY, REDIS_HOSTS, WORKER_HOSTS, engine_of
+from fleet import engine_of
+from scenario import INVENTORY, REDIS_HOSTS, WORKER_HOSTS
 
 
 class TestRedisHost:

@@ -9,7 +9,8 @@ import json
 import re
 
 import pytest
-from scenario import CA_FILE, REDIS_HOSTS, engine_of
+from fleet import CA_FILE, engine_of, recap, unsafe
+from scenario import REDIS_HOSTS
 
 STORE_AND_COUNT = """
 import celery
@@ -30,12 +31,6 @@ print(json.dumps(sum(app.backend.get_result(task_id) == task_id for task_id in i
 
 def pid_of(fleet, server) -> str:
     return fleet.host(server).check_output("systemctl show --value --property MainPID %s", engine_of(server).unit)
-
-
-def recap(output: str, host: str) -> dict[str, int]:
-    line = re.search(rf"^{host}\s+: (.*)$", output, re.MULTILINE)
-    assert line, output
-    return {key: int(value) for key, value in re.findall(r"(\w+)=(\d+)", line[1])}
 
 
 def test_kill_minus_nine_loses_no_acknowledged_result(fleet, server):
@@ -134,11 +129,6 @@ redis_users:
         text = talkative_run.stdout + talkative_run.stderr
         assert len(text) > 50_000, "the run was not talkative"
         assert fleet.secrets_in(text, new=self.NEW) == []
-
-
-def unsafe(value: str) -> str:
-    """A YAML value in which nothing is a template."""
-    return f"!unsafe {json.dumps(value)}"
 
 
 BAD_INPUT = {

@@ -8,7 +8,8 @@ from __future__ import annotations
 import re
 
 import pytest
-from scenario import CHECKOUT, REDIS_HOSTS, WORKER_HOSTS
+from fleet import CHECKOUT
+from scenario import REDIS_HOSTS, WORKER_HOSTS
 
 LOG = CHECKOUT / ".cache" / "molecule" / "default.log"
 
