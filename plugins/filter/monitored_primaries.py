@@ -15,7 +15,7 @@ description:
 positional: groups, variables, defaults
 options:
   _input:
-    description: Entries with C(name), C(group), C(auth_user), C(auth_password), and any of the options in O(defaults).
+    description: Entries with C(name), C(group), C(auth_password), and any of the options in O(defaults).
     type: list
     elements: dict
     required: true
@@ -29,8 +29,8 @@ options:
     required: true
   defaults:
     description: >-
-      The C(port) of servers that have none of their own, and the C(quorum), C(down_after), C(failover_timeout) and
-      C(parallel_syncs) of entries without them.
+      The C(port) of servers that have none of their own, and the C(quorum), C(down_after), C(failover_timeout),
+      C(parallel_syncs) and C(auth_user) of entries without them.
     type: dict
     required: true
 """
@@ -40,7 +40,13 @@ EXAMPLES = r"""
   ansible.builtin.debug:
     msg: "{{ sentinel_primaries | resultops.celery.monitored_primaries(groups, hostvars, defaults) }}"
   vars:
-    defaults: {port: 6379, quorum: 2, down_after: 2000, failover_timeout: 15000, parallel_syncs: 1}
+    defaults:
+      port: 6379
+      quorum: 2
+      down_after: 2000
+      failover_timeout: 15000
+      parallel_syncs: 1
+      auth_user: sentinel
 """
 
 RETURN = r"""
