@@ -11,17 +11,23 @@ version_added: 0.1.0
 author: ResultOps engineers (@resultops)
 description:
   - Turns a backend description and a password into the URL that Celery takes as result backend.
-  - The same URL works as broker URL, because Celery and its broker library read it alike.
+  - The same URL works as broker URL, because Celery and its broker library read it alike. That does not hold for
+    the profiles V(fast) and V(durable), which are for results only.
   - User name, password and paths are percent-encoded, so that every printable character is allowed in them.
   - A URL of kind V(redis) verifies the chain and the host name of the server. Plaintext is only possible where the
     entry C(tls) of the description is V(false).
+  - A URL of kind V(sentinel) names all sentinels and carries the account of the primary. Celery takes no TLS parameters
+    from it, nor the account of the sentinels; both are among what P(resultops.celery.celery_settings#filter) gives.
+  - The profiles V(fast) and V(durable) put their name before the scheme, for example C(durable+sentinel://). It chooses
+    the class of C(celery_results), the module that the role P(resultops.celery.worker#role) deploys.
 positional: password
 options:
   _input:
     description:
-      - The backend description, a dictionary with the entries C(kind) (V(redis)), C(hosts) (a list of one name),
-        C(port), C(username), C(database), C(key_prefix), C(tls), C(ca_file), C(certificate_file) and
-        C(private_key_file).
+      - The backend description, a dictionary with the entries C(kind) (V(redis) or V(sentinel)), C(hosts) (a list of
+        one name, or of those of all sentinels), C(port), C(profile) (V(stock), V(fast) or V(durable)), C(username),
+        C(database), C(key_prefix), C(tls), C(ca_file), C(certificate_file) and C(private_key_file).
+      - With the kind V(sentinel) also C(primary_name) (V(results) by default) and C(sentinel_username).
     type: dict
     required: true
   password:
@@ -40,6 +46,19 @@ EXAMPLES = r"""
       kind: redis
       hosts: [redis1.example.org]
       username: celery
+      ca_file: /etc/celery/app/ca.crt
+
+- name: The same over Sentinel, with results that are on a replica before they count as stored
+  ansible.builtin.set_fact:
+    example_url: "{{ description | resultops.celery.backend_url(vault_redis_celery_password) }}"
+  no_log: true
+  vars:
+    description:
+      kind: sentinel
+      hosts: [redis1.example.org, redis2.example.org, redis3.example.org]
+      profile: durable
+      username: celery
+      sentinel_username: client
       ca_file: /etc/celery/app/ca.crt
 """
 

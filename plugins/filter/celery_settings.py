@@ -25,11 +25,20 @@ description:
     Redis client do so by default, older ones do not.
   - C(global_keyprefix) in C(result_backend_transport_options) keeps several applications apart. It is put before
     keys and channels, and has to fit the access rules of the user.
+  - C(override_backends) names the class of the profiles V(fast) and V(durable), in the module C(celery_results) that the
+    role P(resultops.celery.worker#role) puts beside C(celeryconfig.py). It repeats by time, for O(options.retry_seconds),
+    and each pause is a tenth of the time that has passed, so it is soon back after a short outage and calm in a long one.
+  - With the kind V(sentinel), a server or a sentinel that hangs is given up after a second or half of one, so that the
+    next try meets the primary that the sentinels have chosen meanwhile. Celery's defaults wait for two minutes.
+  - C(sentinel_kwargs) in C(result_backend_transport_options) is the account and TLS towards the sentinels, without the
+    password, which C(celeryconfig.py) takes from the variable C(CELERY_SENTINEL_PASSWORD).
   - C(result_accept_content) accepts the chosen serializer only. Redis keeps no content type beside a result, so all
     readers and writers need the same C(result_serializer).
   - C(redis_backend_health_check_interval) is left out on purpose. It does not wake a client that waits for a result
     in Celery 5.7, and a broken connection is already found by the settings above.
-  - Settings for TLS are left out, because they are part of the URL that P(resultops.celery.backend_url#filter) builds.
+  - With the kind V(redis), settings for TLS are left out, because they are part of the URL that
+    P(resultops.celery.backend_url#filter) builds. With the kind V(sentinel), Celery would drop them there, so they are
+    C(redis_backend_use_ssl) for the nodes and C(sentinel_kwargs) for the sentinels.
 positional: options
 options:
   _input:
@@ -57,9 +66,30 @@ options:
         type: bool
         default: false
       result_backend_max_retries:
-        description: How often a store or read is repeated. The default bridges 31 seconds on average.
+        description:
+          - How often a store or read is repeated. The default bridges 31 seconds on average, and 37 with the kind
+            V(sentinel), where it is V(150).
+          - With the profiles V(fast) and V(durable) the default is V(1000), and O(options.retry_seconds) ends it earlier.
         type: int
         default: 15
+      retry_seconds:
+        description:
+          - For how long a store or read is repeated. Only with the profiles V(fast) and V(durable).
+        type: int
+        default: 60
+        version_added: 0.2.0
+      durable_replicas:
+        description: How many replicas must have a result before it counts as stored. Only with the profile V(durable).
+        type: int
+        default: 1
+        version_added: 0.2.0
+      durable_timeout_ms:
+        description:
+          - Milliseconds that the replicas get for it, before the store is repeated. Less than
+            O(options.redis_socket_timeout). Only with the profile V(durable).
+        type: int
+        default: 500
+        version_added: 0.2.0
       result_backend_thread_safe:
         description:
           - Share one connection pool between the threads of a process. By default each thread has its own.
@@ -67,11 +97,11 @@ options:
         type: bool
         default: false
       redis_socket_timeout:
-        description: Seconds to wait for an answer of the server.
+        description: Seconds to wait for an answer of the server. With the kind V(sentinel) the default is V(1).
         type: int
         default: 10
       redis_socket_connect_timeout:
-        description: Seconds to wait for a connection.
+        description: Seconds to wait for a connection. With the kind V(sentinel) the default is V(1).
         type: int
         default: 5
       redis_max_connections:

@@ -83,7 +83,7 @@ def test_plaintext_only_where_it_is_asked_for() -> None:
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"kind": "mongodb"}, "kind 'mongodb' is not supported; allowed is redis"),
+        ({"kind": "mongodb"}, "kind 'mongodb' is not supported; allowed are redis, sentinel"),
         ({"kind": None}, "kind None is not supported"),
         ({"hosts": []}, "exactly one host, but its description names 0"),
         ({"hosts": ["a", "b"]}, "exactly one host, but its description names 2"),
