@@ -482,6 +482,49 @@ def decide(nodes: Sequence[Node], sentinels: Sequence[Sentinel]) -> Decision:
     return Decision(found, "nodes") if found else Decision(None, "none")
 
 
+@dataclass(frozen=True)
+class Own:
+    """What is known of the node that the module runs on, whether its server is running or not."""
+
+    address: Address
+    has_data: bool
+    follows: Address | None = None
+
+
+def settle(own: Own, nodes: Sequence[Node], sentinels: Sequence[Sentinel], initial: Address) -> Decision:
+    """Decide where this node belongs: believe sentinels, then nodes, then what it was itself, then the inventory."""
+    decision = decide(nodes, sentinels)
+    if decision.primary is None and own.follows:
+        followed = find(nodes, own.follows)
+        if followed is None:
+            raise TopologyError(
+                f"{own.address} follows {own.follows} according to its state file, which is none of the nodes, and "
+                "nobody answers who is primary: start the other servers and sentinels first."
+            )
+        decision = Decision(followed, "own")
+    if decision.primary is None and own.has_data:
+        decision = Decision(own.address, "own")
+    if decision.primary is None:
+        return Decision(initial, "initial")
+    _refuse_empty_primary(own, nodes, sentinels, decision)
+    return decision
+
+
+def _refuse_empty_primary(own: Own, nodes: Sequence[Node], sentinels: Sequence[Sentinel], decision: Decision) -> None:
+    """Data that was never replicated must not be replaced by nothing, as when a set is built around the wrong host.
+
+    After a failover this node may be the old primary, and all that it had may have expired meanwhile.
+    """
+    had_failover = any(sentinel.config_epoch > 0 for sentinel in sentinels)
+    if decision.primary == own.address or own.follows or not own.has_data or had_failover:
+        return
+    if any(node.address == decision.primary and node.reachable and not node.keys for node in nodes):
+        raise TopologyError(
+            f"{own.address} has data and would lose them to the primary {decision.primary}, which is empty: make the "
+            "host with the data the primary, or empty its data directory."
+        )
+
+
 def agreed(nodes: Sequence[Node], sentinels: Sequence[Sentinel]) -> bool:
     """Whether all sentinels that answer name the same node."""
     answers = [sentinel for sentinel in sentinels if sentinel.reachable]
