@@ -130,6 +130,17 @@ class Server:
                 return [*replies, refusal]
         return replies
 
+    def run_packed(self, commands: str, count: int) -> None:
+        """Run commands that are in the form in which they travel already, RESTORE above all; each answers only OK."""
+        import redis
+
+        try:
+            self._connection.send_packed_command([commands.encode("utf-8", "surrogateescape")])
+            for _number in range(count):
+                self._connection.read_response()
+        except (redis.exceptions.RedisError, OSError) as error:
+            raise self._problem(error, "one of many commands") from error
+
     def send_last(self, *words: str) -> None:
         """Send a command after which the server closes the connection, and wait until it does."""
         import redis
