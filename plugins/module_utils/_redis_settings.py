@@ -169,7 +169,7 @@ def checked(settings: Mapping[str, Any], option: str) -> dict[str, list[str]]:
             raise SettingError(f"{option} must not have the directive {name}: {NOT_MANAGED[name]}.")
         if name in result:
             raise SettingError(f"{option} has the directive {name} twice.")
-        result[name] = _words(name, value, option)
+        result[name] = words_of(name, value, option)
     return result
 
 
@@ -193,9 +193,9 @@ def memory_limit(root: str = "/") -> int:
     return min([total, *_cgroup_limits(root)])
 
 
-def rendered(settings: Mapping[str, list[str]]) -> str:
+def rendered(settings: Mapping[str, list[str]], header: str = HEADER) -> str:
     """The managed file."""
-    lines = [HEADER]
+    lines = [header]
     for name in sorted(settings):
         lines.extend(f"{name} {arguments}\n" for arguments in _lines(name, settings[name]))
     return "".join(lines)
@@ -241,7 +241,8 @@ def masked_file(text: str) -> str:
     return re.sub(r"(?im)^(\s*user\s).*$", rf"\g<1>{MASK}", text)
 
 
-def _words(name: str, value: Any, option: str) -> list[str]:
+def words_of(name: str, value: Any, option: str) -> list[str]:
+    """A value as the words of a directive; raises SettingError for what can never be right."""
     values = value if isinstance(value, list) else [value]
     words: list[str] = []
     for item in values:
