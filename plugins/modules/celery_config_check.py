@@ -15,6 +15,7 @@ description:
     that names the first problem and the variable of the role P(resultops.celery.worker#role) where it is set.
   - Refuses settings that Celery does not know, values of the wrong type, serializers, backends and brokers that cannot
     be used, certificates that do not fit, and an application that cannot be imported.
+  - Refuses settings with which Celery would talk to sentinels or to Redis nodes in plaintext without a word.
   - Connects to nothing and writes nothing. No sentence contains a value of the environment file.
   - Run it with the Python interpreter of the worker's virtual environment.
 requirements:
@@ -61,6 +62,14 @@ options:
   private_key_file:
     description: The private key of O(certificate_file).
     type: path
+  backend_module:
+    description:
+      - The text of C(celery_results), the module of the role P(resultops.celery.worker#role) with the result backends
+        of the profiles V(fast) and V(durable), if it is to be written too.
+      - With it, the settings of a backend behind sentinels are also judged if Celery's own class is to use them.
+    type: str
+    default: ""
+    version_added: 0.2.0
   application:
     description: The application as C(celery --app) takes it. Without one, none is imported.
     type: str
@@ -168,12 +177,12 @@ def check_certificates(authority: str, certificate_file: str | None, private_key
             ) from error
 
 
-def load_settings(text: str, path: str) -> types.ModuleType:
-    """Run the configuration module and make it importable as Celery will find it."""
-    module = types.ModuleType("celeryconfig")
+def load_module(name: str, text: str, path: str) -> types.ModuleType:
+    """Run a module of which only the text is there, and make it importable as Celery will find it."""
+    module = types.ModuleType(name)
     module.__file__ = path
     exec(compile(text, path, "exec"), module.__dict__)  # noqa: S102 (a configuration module is code)
-    sys.modules["celeryconfig"] = module
+    sys.modules[name] = module
     return module
 
 
@@ -214,6 +223,13 @@ def check_objects(module: types.ModuleType) -> None:
                 get_encoder(app.conf[setting])
     with told("The result backend (CELERY_RESULT_BACKEND, see worker_backend) cannot be built"):
         _backend = app.backend
+    backends = sys.modules.get("celery_results")
+    if backends and (app.conf.result_backend or "").rpartition("+")[2].startswith("sentinel://"):
+        problem = backends.plaintext_problem(
+            app.conf.result_backend, app.conf.redis_backend_use_ssl, app.conf.result_backend_transport_options
+        )
+        if problem:
+            raise InvalidConfigurationError(problem)
     with told("The broker connection (CELERY_BROKER_URL, see worker_broker_url) cannot be built"):
         _transport = app.connection_for_write().transport
 
@@ -262,9 +278,13 @@ def judge(wanted: Mapping[str, Any], variables: Mapping[str, str]) -> None:
     check_certificates(wanted["certificate_authority"], wanted["certificate_file"], wanted["private_key_file"])
     configuration_file = os.path.join(wanted["config_directory"], "celeryconfig.py")
     with told(f"{configuration_file} cannot be loaded"):
-        module = load_settings(wanted["configuration"], configuration_file)
+        module = load_module("celeryconfig", wanted["configuration"], configuration_file)
     with told("Celery cannot be imported by the interpreter of the worker (see worker_python)"):
         importlib.import_module("celery")
+    if wanted["backend_module"]:
+        backend_file = os.path.join(wanted["config_directory"], "celery_results.py")
+        with told(f"{backend_file} cannot be loaded by the interpreter of the worker (see worker_profile)"):
+            load_module("celery_results", wanted["backend_module"], backend_file)
     check_names(module)
     check_objects(module)
     if wanted["application"]:
@@ -335,6 +355,7 @@ def main() -> None:
             "certificate_authority": {"type": "str", "default": ""},
             "certificate_file": {"type": "path"},
             "private_key_file": {"type": "path"},
+            "backend_module": {"type": "str", "default": ""},
             "application": {"type": "str", "default": ""},
             "python_path": {"type": "list", "elements": "path", "default": []},
             "user": {"type": "str"},

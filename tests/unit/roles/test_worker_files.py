@@ -38,7 +38,14 @@ def render(template: str, **variables: Any) -> str:
         autoescape=False,  # noqa: S701 (the templates give Python, shell and unit files)
     )
     environment.filters.update(FilterModule().filters())
-    known = {"ansible_managed": "Ansible managed", "worker_app": "shop", "__worker_environment_file": "/etc/x/.env"}
+    known = {
+        "ansible_managed": "Ansible managed",
+        "worker_app": "shop",
+        "__worker_environment_file": "/etc/x/.env",
+        "__worker_asks_sentinels": False,
+        "__worker_required_variables": ["CELERY_BROKER_URL", "CELERY_RESULT_BACKEND"],
+        "__worker_stock_sentinel": False,
+    }
     return environment.get_template(template).render({**known, **variables})
 
 
@@ -74,6 +81,30 @@ def test_a_missing_variable_is_named_with_its_file(configuration: Path, missing:
     answer = run("import celeryconfig", configuration, environment={**ENVIRONMENT, missing: ""})
     assert answer.returncode == 1
     assert f"RuntimeError: {missing} is not set: load /etc/x/.env first" in answer.stderr
+
+
+SENTINEL = {
+    "__worker_asks_sentinels": True,
+    "__worker_required_variables": ["CELERY_BROKER_URL", "CELERY_RESULT_BACKEND", "CELERY_SENTINEL_PASSWORD"],
+    "__worker_settings": {"result_backend_transport_options": {"sentinel_kwargs": {"username": "client"}}},
+}
+SHOW = "import celeryconfig as c; print(c.result_backend_transport_options['sentinel_kwargs'])"
+
+
+def test_the_password_of_the_sentinels_comes_from_the_environment(tmp_path: Path) -> None:
+    text = render("celeryconfig.py.j2", **SENTINEL)
+    (tmp_path / "celeryconfig.py").write_text(text)
+    answer = run(SHOW, tmp_path, environment={**ENVIRONMENT, "CELERY_SENTINEL_PASSWORD": NASTY})
+    assert answer.stdout == f"{ {'username': 'client', 'password': NASTY} }\n"
+    answer = run(SHOW, tmp_path, environment=ENVIRONMENT)
+    assert "RuntimeError: CELERY_SENTINEL_PASSWORD is not set" in answer.stderr
+
+
+def test_the_client_of_stock_celery_asks_each_sentinel_once(tmp_path: Path) -> None:
+    (tmp_path / "celeryconfig.py").write_text(render("celeryconfig.py.j2", **SENTINEL, __worker_stock_sentinel=True))
+    show = SHOW.replace("])", "]['retry'].get_retries())")
+    answer = run(show, tmp_path, environment={**ENVIRONMENT, "CELERY_SENTINEL_PASSWORD": "x"})
+    assert answer.stdout == "0\n", answer.stderr
 
 
 def test_a_shell_reads_the_environment_file(tmp_path: Path) -> None:

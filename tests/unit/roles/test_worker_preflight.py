@@ -24,13 +24,20 @@ GOOD = {
     "worker_broker_url": "amqps://shop:p%40ss@broker.example:5671/shop",
     "worker_ca_certificate": "PEM text",
 }
+SENTINEL = {
+    "worker_backend": "sentinel",
+    "worker_backend_hosts": ["redis1", "redis2", "redis3"],
+    "worker_sentinel_password": PASSWORD,
+}
+ISSUED = {"worker_client_certificate": "issued", "tls_ca_passphrase": PASSWORD}
 # Beginning of the sentence by what is wrong; an empty one means that the case is accepted.
 CASES: dict[str, tuple[dict[str, Any], str]] = {
     "good": ({}, ""),
     "debian_12": ({"release": "12"}, ""),
     "debian_11": ({"release": "11"}, "debian_11 runs Debian 11: the role worker supports Debian 12 and 13."),
     "ubuntu": ({"distribution": "Ubuntu"}, "ubuntu runs Ubuntu 13: the role worker supports Debian 12 and 13."),
-    "backend": ({"worker_backend": "sqlite"}, "worker_backend is 'sqlite': set it to redis."),
+    "backend": ({"worker_backend": "sqlite"}, "worker_backend is 'sqlite': set it to redis or sentinel."),
+    "profile": ({"worker_profile": "quick"}, "worker_profile is 'quick': set it to stock or fast or durable."),
     "mode": ({"worker_mode": "daemon"}, "worker_mode is 'daemon': set it to service or config_only."),
     "no_password": ({"worker_backend_password": ""}, "worker_backend_password is missing"),
     "no_vault": ({"worker_backend_password": "{{ vault_that_is_not_there }}"}, "worker_backend_password is missing"),
@@ -79,6 +86,39 @@ CASES: dict[str, tuple[dict[str, Any], str]] = {
         "The inventory group 'stores' (worker_redis_group) is empty",
     ),
     "two_hosts": ({"worker_backend_hosts": ["a", "b"]}, "A backend of kind redis has exactly one host"),
+    "stock": ({"worker_profile": "stock"}, ""),
+    "sentinel": (SENTINEL, ""),
+    "stock_sentinel": ({**SENTINEL, "worker_profile": "stock"}, ""),
+    "durable_sentinel": ({**SENTINEL, "worker_profile": "durable"}, ""),
+    "durable_managed": ({"worker_profile": "durable"}, ""),
+    "durable_single": (
+        {"worker_backend_hosts": [], "worker_redis_group": "all", "worker_profile": "durable"},
+        "worker_profile is durable and worker_backend is redis: a single Redis has no replica",
+    ),
+    "no_sentinels": (
+        {**SENTINEL, "worker_backend_hosts": [], "worker_redis_group": "stores", "worker_sentinel_group": "watchers"},
+        "The inventory groups 'watchers' (worker_sentinel_group) and 'stores' (worker_redis_group) are empty",
+    ),
+    "no_sentinel_password": (
+        {**SENTINEL, "worker_sentinel_password": ""},
+        "worker_sentinel_password is missing",
+    ),
+    "sentinel_password_placeholder": (
+        {**SENTINEL, "worker_sentinel_password": "sentinel_production_your_key_here"},
+        "worker_sentinel_password still holds the placeholder",
+    ),
+    "sentinel_reserved": (
+        {**SENTINEL, "worker_settings": {"redis_backend_use_ssl": {}, "result_backend_transport_options": {}}},
+        "worker_settings and worker_environment set redis_backend_use_ssl, result_backend_transport_options: use",
+    ),
+    "primary_name": ({**SENTINEL, "worker_primary_name": "a b"}, "The primary_name 'a b' of the backend description"),
+    "issued": (ISSUED, ""),
+    "issued_and_own": (
+        {**ISSUED, "worker_client_certificate_file": "/a", "worker_client_private_key_file": "/b"},
+        "worker_client_certificate is issued: leave worker_client_certificate_file and worker_client_private_key_file",
+    ),
+    "issued_without_tls": ({**ISSUED, "worker_backend_tls": False}, "worker_client_certificate is issued: leave"),
+    "issued_without_authority": ({"worker_client_certificate": "issued"}, "tls_ca_passphrase is missing"),
     "app": ({"worker_app": "../etc"}, "worker_app must consist of up to 31 lower-case letters"),
     "accounts": ({"worker_user": "a b", "worker_group": "C"}, "worker_user, worker_group must consist of up to 31"),
     "type": ({"worker_result_expires": "soon"}, "argument 'worker_result_expires' is of type str"),
