@@ -21,6 +21,7 @@ from testinfra.host import Host
 CHECKOUT = pathlib.Path(__file__).resolve().parents[2]
 BIN = pathlib.Path(sys.executable).parent
 WORKER_PYTHON = "/opt/celery/probe/venv/bin/python"
+AS_WORKER = f"set -a; . /etc/celery/probe/.env; PYTHONPATH=/etc/celery/probe exec {WORKER_PYTHON} -"
 CA_FILE = "/etc/celery/probe/ca.crt"
 
 
@@ -93,13 +94,20 @@ class Fleet:
 
         Code and values go through standard input: secrets are on no command line.
         """
+        return self._run(worker, [WORKER_PYTHON, "-"], code, values)
+
+    def as_worker(self, worker: str, code: str, **values: Any) -> Any:
+        """The same with the environment and the configuration of the worker, as its unit gives them to Celery."""
+        return self._run(worker, ["sh", "-c", AS_WORKER], code, values)
+
+    def _run(self, worker: str, command: list[str], code: str, values: dict[str, Any]) -> Any:
         program = f"import json\ngiven = json.loads({json.dumps(values)!r})\n{code}\n"
         run = subprocess.run(
-            ["docker", "exec", "-i", self.container(worker), WORKER_PYTHON, "-"],
+            ["docker", "exec", "-i", self.container(worker), *command],
             input=program,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=180,
             check=False,
         )
         assert run.returncode == 0, run.stderr
