@@ -36,11 +36,11 @@ class Contents:
     version: int
 
 
-def check(server: str, path: str) -> Contents:
+def check(server: str, path: str, called: str = "") -> Contents:
     """Let the server's program read the whole file. It verifies the checksum that the server wrote into it.
 
     Debian's server is its own checker, its name decides: so it is always the one of the server that is going to load
-    the file, wherever its package has put the link.
+    the file, wherever its package has put the link. Sentences name the file as it is called.
     """
     with open(path, "rb") as stream:
         head = stream.read(9)
@@ -55,9 +55,11 @@ def check(server: str, path: str) -> Contents:
     said = done.stdout.decode(errors="replace")
     too_new = TOO_NEW.search(said)
     if too_new:
-        raise TooNewError(f"{path} has version {too_new[1]} of the format RDB, which {server} cannot read yet.")
+        raise TooNewError(
+            f"{called or path} has version {too_new[1]} of the format RDB, which {server} cannot read yet."
+        )
     if done.returncode != 0 or LOOKS_GOOD not in said:
-        raise RdbError(f"{path} is not a complete RDB file: {_reason(said)}.")
+        raise RdbError(f"{called or path} is not a complete RDB file: {_reason(said)}.")
     counts = {name: int(number) for number, name in COUNTS.findall(said)}
     return Contents(counts["keys read"], counts["expires"], counts["already expired"], int(head[5:9]))
 
