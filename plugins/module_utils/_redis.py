@@ -134,12 +134,19 @@ class Server:
         """Run commands that are in the form in which they travel already, RESTORE above all; each answers only OK."""
         import redis
 
+        refused: Exception | None = None
         try:
             self._connection.send_packed_command([commands.encode("utf-8", "surrogateescape")])
             for _number in range(count):
-                self._connection.read_response()
+                try:
+                    self._connection.read_response()
+                except redis.exceptions.ResponseError as error:
+                    # The answers that follow must be read, too: the next command would take them for its own.
+                    refused = refused or error
         except (redis.exceptions.RedisError, OSError) as error:
-            raise self._problem(error, "one of many commands") from error
+            refused = error
+        if refused:
+            raise self._problem(refused, "one of many commands") from refused
 
     def send_last(self, *words: str) -> None:
         """Send a command after which the server closes the connection, and wait until it does."""

@@ -14,7 +14,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from ansible_collections.resultops.celery.plugins.module_utils import _redis, _redis_data
@@ -172,7 +172,13 @@ def _replicated(target: _redis.Server) -> int:
 def _undone_on_failure(exchange: Exchange) -> Iterator[None]:
     try:
         yield
-    except BaseException:
-        with suppress(_redis.RedisError):
+    except _redis.RedisError as error:
+        try:
             exchange.clear()
+        except _redis.RedisError:
+            numbers = ", ".join(str(number) for number in sorted(exchange.partner.values()))
+            raise CopyError(
+                f"{error} What clients see is as it was, but a part of the backup is left in database {numbers}: a "
+                "restore that replaces what is there (redis_restore_replace) removes it."
+            ) from error
         raise
