@@ -18,13 +18,14 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, Optional, TextIO
 
-from ansible_collections.resultops.celery.plugins.module_utils._celery_client import CheckFailedError, Redactor
+from ansible_collections.resultops.celery.plugins.module_utils import _celery_client as client
 
 ACKNOWLEDGED, FAILED, UNFINISHED = "a", "f", "u"
 STOP_FILE, READY_FILE, ABOUT_FILE, RECORDS = "stop", "ready", "about.json", "records-"
 POLL_SECONDS = 0.05
 CHUNK = 500
 READ_ATTEMPTS = 3
+CONNECTION_CLASSES = ("dns", "refused", "timeout", "tls", "auth", "acl", "unreachable")
 PADDING = "x" * 100
 # The classes of this collection stand before the scheme of the URL, for example durable+sentinel://.
 OWN_SCHEMES = ("fast+", "durable+")
@@ -64,7 +65,7 @@ def application(settings: ModuleType, expires: int, stock: bool) -> Any:
     # The environment may name the backend, too, and Celery prefers it.
     url = os.environ.get("CELERY_RESULT_BACKEND") or getattr(settings, "result_backend", None)
     if not url:
-        raise CheckFailedError(
+        raise client.CheckFailedError(
             "config", "Celery has no result backend; set CELERY_RESULT_BACKEND in the environment file."
         )
     if stock:
@@ -209,7 +210,7 @@ def read_about(directory: str) -> dict[str, Any]:
         with open(os.path.join(directory, ABOUT_FILE), encoding="utf-8") as stream:
             return dict(json.load(stream))
     except (OSError, ValueError) as error:
-        raise CheckFailedError("config", f"No writer has left its records in {directory}: {error}.") from error
+        raise client.CheckFailedError("config", f"No writer has left its records in {directory}: {error}.") from error
 
 
 def read_records(directory: str) -> list[Record]:
@@ -248,28 +249,41 @@ def longest_block(records: Iterable[Record], about: dict[str, Any]) -> tuple[flo
 def survivors(app: Any, run: str, numbers: list[int]) -> set[int]:
     """Return those numbers whose result comes back exactly as it was stored."""
     found: set[int] = set()
-    backend = app.backend
     for begin in range(0, len(numbers), CHUNK):
         wanted = {task_id(run, number): number for number in numbers[begin : begin + CHUNK]}
-        for identity, meta in backend.get_many(set(wanted), interval=0.0, max_iterations=1):
-            number = wanted[identity]
-            if meta.get("status") == "SUCCESS" and meta.get("result") == payload(run, number):
-                found.add(number)
+        metas = app.backend.get_many(set(wanted), interval=0.0, max_iterations=1)
+        found.update(wanted[identity] for identity, meta in metas if _is_whole(meta, run, wanted[identity]))
     return found
+
+
+def _survives_alone(app: Any, run: str, number: int) -> bool:
+    """Tell whether one result comes back; one that cannot even be decoded does not."""
+    try:
+        meta = app.backend.get_task_meta(task_id(run, number), cache=False)
+    except Exception as error:
+        if client.classify(error)[0] in CONNECTION_CLASSES:
+            raise
+        return False
+    return _is_whole(meta, run, number)
+
+
+def _is_whole(meta: dict[str, Any], run: str, number: int) -> bool:
+    return meta.get("status") == "SUCCESS" and meta.get("result") == payload(run, number)
 
 
 def lost_numbers(app: Any, run: str, numbers: list[int]) -> list[int]:
     """Return the acknowledged numbers that are gone or changed; an error of the connection is no loss."""
-    missing = list(numbers)
+    try:
+        missing = sorted(set(numbers) - survivors(app, run, numbers))
+    except Exception:  # noqa: BLE001 - one result that cannot be decoded spoils all that are read with it
+        missing = numbers
     for attempt in range(READ_ATTEMPTS):
         try:
-            missing = sorted(set(missing) - survivors(app, run, missing))
+            return [number for number in missing if not _survives_alone(app, run, number)]
         except Exception:
             if attempt == READ_ATTEMPTS - 1:
                 raise
             time.sleep(1.0)
-        else:
-            return missing
     return missing
 
 
@@ -281,12 +295,12 @@ def delete_results(app: Any, run: str, numbers: Iterable[int]) -> None:
         backend.client.delete(*wanted[begin : begin + CHUNK])
 
 
-def examine(app: Any, directory: str, redact: Redactor) -> dict[str, Any]:
+def examine(app: Any, directory: str, redact: client.Redactor) -> dict[str, Any]:
     """Return what became of the results of one writer, and delete them."""
     about = read_about(directory)
     run = str(about["run"])
     records = read_records(directory)
-    acknowledged = [record.number for record in records if record.outcome == ACKNOWLEDGED]
+    acknowledged = sorted(record.number for record in records if record.outcome == ACKNOWLEDGED)
     failed = [record for record in records if record.outcome != ACKNOWLEDGED]
     longest, began = longest_block(records, about)
     lost = lost_numbers(app, run, acknowledged)

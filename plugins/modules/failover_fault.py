@@ -300,12 +300,14 @@ def act(module: AnsibleModule, wanted: dict[str, Any]) -> dict[str, Any]:
     fault = FAULTS[wanted["fault"]](host, wanted)
     refuse_without_means(module, fault)
     there = fault.is_there()
+    armed = host.run("systemctl", "is-active", "--quiet", f"{TIMER}.timer")[0] == 0
     if wanted["state"] == "present":
-        if there:
+        if there and armed:
             return {"changed": False}
+        if there:
+            raise FaultError("This host is broken already, and no timer will heal it: heal it with state=absent first.")
         fault.can_happen()
         return {"changed": True, **({} if module.check_mode else make(host, fault, wanted["heal_after"]))}
-    armed = host.run("systemctl", "is-active", "--quiet", f"{TIMER}.timer")[0] == 0
     if not there and not armed:
         return {"changed": False}
     return {"changed": True, **({} if module.check_mode else heal(host, fault))}
