@@ -23,7 +23,9 @@ from urllib.parse import quote, unquote, urlsplit
 
 from ansible_collections.resultops.celery.plugins.module_utils import _report
 
-KIND_OF_SCHEME = {"redis": "redis", "rediss": "redis"}
+KIND_OF_SCHEME = {"redis": "redis", "rediss": "redis", "sentinel": "sentinel"}
+# What may stand before the scheme and a plus sign: the classes of celery_results.
+PROFILES = ("fast", "durable")
 
 REMEDIES = {
     "dns": "Add the name to the DNS or to /etc/hosts of this host.",
@@ -33,6 +35,8 @@ REMEDIES = {
     "auth": "Compare user and password in the environment file with those of the server.",
     "acl": "Give the user the missing command, key or channel in the access rules of the server.",
     "read_only": "Connect to the primary, or make the server accept writes again.",
+    "replicas": "See that the replicas run, follow the primary and are not far behind it.",
+    "no_primary": "See that the sentinels watch a primary of this name, that it runs, and that most of them see it.",
     "oom": "Raise maxmemory of the server, shorten result_expires, or store smaller results.",
     "serializer": "Use the same result_serializer and result_accept_content in every reader and writer, "
     "and install its package.",
@@ -68,6 +72,8 @@ CLASS_OF_EXCEPTION = {
     "redis.exceptions.ReadOnlyError": "read_only",
     "redis.exceptions.OutOfMemoryError": "oom",
     "redis.exceptions.BusyLoadingError": "refused",
+    "redis.sentinel.MasterNotFoundError": "no_primary",
+    "celery_results.NotReplicatedError": "replicas",
     "kombu.exceptions.ContentDisallowed": "serializer",
     "kombu.exceptions.DecodeError": "serializer",
     "kombu.exceptions.EncodeError": "serializer",
@@ -82,7 +88,8 @@ CLASS_OF_REPLY = (
         re.compile(r"\bNOPERM\b|no permissions to|can't run this command|can't access at least one of the keys", re.I),
         "acl",
     ),
-    (re.compile(r"\b(READONLY|NOREPLICAS|MISCONF)\b"), "read_only"),
+    (re.compile(r"\bNOREPLICAS\b"), "replicas"),
+    (re.compile(r"\b(READONLY|MISCONF)\b"), "read_only"),
     (re.compile(r"\bOOM\b"), "oom"),
 )
 
@@ -384,13 +391,14 @@ def backend_kind(url: object) -> str:
             "in the configuration.",
         )
     scheme = str(url).partition("://")[0]
-    if scheme not in KIND_OF_SCHEME:
+    profile, _plus, own = scheme.rpartition("+")
+    if own not in KIND_OF_SCHEME or (profile and profile not in PROFILES):
         raise CheckFailedError(
             "config",
             f"The result backend has the scheme {scheme!r}, which cannot be checked; "
-            f"allowed are {', '.join(KIND_OF_SCHEME)}.",
+            f"allowed are {', '.join(KIND_OF_SCHEME)}, alone or behind {' or '.join(f'{name}+' for name in PROFILES)}.",
         )
-    return KIND_OF_SCHEME[scheme]
+    return KIND_OF_SCHEME[own]
 
 
 def resolve(host: str, timeout: float) -> list[str]:
@@ -429,13 +437,15 @@ def tls_context(parameters: dict[str, Any]) -> ssl.SSLContext:
     """Build the context as the Redis client does, from its ssl_ parameters."""
     context = ssl.create_default_context()
     verify = parameters.get("ssl_cert_reqs", ssl.CERT_REQUIRED)
+    if isinstance(verify, str):
+        verify = ssl.VerifyMode[f"CERT_{verify.upper()}"]
     context.check_hostname = verify != ssl.CERT_NONE and parameters.get("ssl_check_hostname", True)
     context.verify_mode = verify
     for name in ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile"):
         path = parameters.get(name)
         if path and not os.access(path, os.R_OK):
             raise CheckFailedError(
-                "config", f"The file {path} ({name} of the URL) is missing or not readable; deploy the worker again."
+                "config", f"The file {path} ({name}) is missing or not readable; deploy the worker again."
             )
     try:
         if parameters.get("ssl_ca_certs"):

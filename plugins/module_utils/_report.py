@@ -18,6 +18,8 @@ FAILURE_CLASSES = (
     "auth",
     "acl",
     "read_only",
+    "replicas",
+    "no_primary",
     "oom",
     "schema",
     "serializer",

@@ -14,6 +14,8 @@ description:
   - Loads the environment file and the configuration module of a worker and does with the result backend what Celery
     does. It connects, stores a result, reads it back, waits for one, completes a chord, sees a result expire, and
     deletes what it wrote.
+  - Behind sentinels, it first asks each of them as the worker does, and then checks the primary that they name. A
+    sentinel that does not answer is named in its row, which only fails if none of them answers.
   - Each step is one row with its time. A failed row names a failure class and the likely remedy. Steps that cannot
     work after a failure are skipped.
   - The probe results have names of their own, expire by themselves, and are deleted also after a failure.
@@ -144,9 +146,11 @@ failed_checks:
   sample: 1
 """
 
+import os
 import sys
 import threading
 import time
+from collections.abc import Callable
 from functools import partial
 from importlib import import_module
 from types import ModuleType
@@ -158,6 +162,7 @@ from ansible_collections.resultops.celery.plugins.module_utils import _celery_cl
 from ansible_collections.resultops.celery.plugins.module_utils import _report
 
 CONNECTION_CHECKS = ["dns", "tcp", "tls", "auth"]
+SENTINEL_CHECKS = ["sentinel_dns", "sentinel_tcp", "sentinel_tls", "sentinel_auth", "primary"]
 PAYLOAD = {"text": "résumé ✓", "numbers": [1, 2.5, None, True], "nested": {"list": [[], {}]}}
 SHORT_EXPIRY = 1
 EXPIRY_PATIENCE = 3.0
@@ -197,6 +202,8 @@ class BackendProbe:
         self._app = self._application()
         self._backend = self._app.backend
         self._keys: set[str] = set()
+        self._primaries: list[dict[str, Any]] = []
+        self._primary: tuple[str, int] | None = None
 
     def _application(self, serializer: str = "") -> Any:
         """Return an application of its own, so that its backend has connections of its own."""
@@ -210,8 +217,97 @@ class BackendProbe:
         return app
 
     @property
+    def connection_checks(self) -> list[str]:
+        return [*(SENTINEL_CHECKS if self.sentinels else []), *CONNECTION_CHECKS]
+
+    @property
+    def sentinels(self) -> list[tuple[str, int]]:
+        return [(str(host["host"]), int(host["port"])) for host in self._backend.connparams.get("hosts", [])]
+
+    @property
+    def _sentinel_parameters(self) -> dict[str, Any]:
+        """What the worker connects to the sentinels with."""
+        options = self._app.conf.result_backend_transport_options
+        parameters = {"password": os.environ.get("CELERY_SENTINEL_PASSWORD"), **options.get("sentinel_kwargs", {})}
+        return {**parameters, "socket_timeout": self._timeout, "socket_connect_timeout": self._timeout}
+
+    def _of_each_sentinel(self, ask: Callable[[str, int], str]) -> str:
+        """Ask all sentinels; one that answers is enough, because the worker then works."""
+        answers, errors = [], []
+        for host, port in self.sentinels:
+            try:
+                answers.append(ask(host, port))
+            except Exception as error:  # noqa: BLE001 - raised again if no sentinel answers
+                errors.append((host, error))
+        if not answers:
+            raise errors[0][1]
+        missing = [f" {host} does not work: {client.explain(error)[1]}" for host, error in errors]
+        return f"{len(answers)} of {len(self.sentinels)} sentinels: {answers[0]}{''.join(missing)}"
+
+    def sentinel_dns(self) -> str:
+        return self._of_each_sentinel(
+            lambda host, _port: f"The name {host} resolves to {', '.join(client.resolve(host, self._timeout))}."
+        )
+
+    def sentinel_tcp(self) -> str:
+        return self._of_each_sentinel(lambda host, port: client.connect(host, port, self._timeout))
+
+    def sentinel_tls(self) -> str:
+        parameters = self._sentinel_parameters
+
+        def ask(host: str, port: int) -> str:
+            if parameters.get("ssl"):
+                return client.handshake(host, port, parameters, self._timeout)
+            if client.speaks_tls(host, port, self._timeout):
+                raise client.CheckFailedError(
+                    "tls",
+                    f"The sentinel on {host} expects TLS, but sentinel_kwargs lacks ssl. Deploy the worker again.",
+                )
+            return "The connection is not encrypted, because sentinel_kwargs lacks ssl."
+
+        return self._of_each_sentinel(ask)
+
+    def sentinel_auth(self) -> str:
+        redis = import_module("redis")
+        retry = import_module("redis.retry").Retry(import_module("redis.backoff").NoBackoff(), 0)
+        name = str(self._app.conf.result_backend_transport_options.get("master_name"))
+
+        def ask(host: str, port: int) -> str:
+            sentinel = redis.Redis(host=host, port=port, **{**self._sentinel_parameters, "retry": retry})
+            try:
+                self._primaries.append({**sentinel.sentinel_masters().get(name, {}), "sentinel": host})
+            finally:
+                sentinel.close()
+            return f"Signed in as {self._sentinel_parameters.get('username') or 'the default user'}."
+
+        return self._of_each_sentinel(ask)
+
+    def primary(self) -> str:
+        name = str(self._app.conf.result_backend_transport_options.get("master_name"))
+        known = [found for found in self._primaries if found.get("ip")]
+        if not known:
+            raise client.CheckFailedError(
+                "no_primary",
+                f"No sentinel watches a primary with the name {name}. Compare worker_primary_name with the name that "
+                "the sentinels use.",
+            )
+        up = [found for found in known if found["is_master"] and not (found["is_sdown"] or found["is_odown"])]
+        if not up:
+            raise client.CheckFailedError(
+                "no_primary", f"The sentinels say that {name} is down. {client.REMEDIES['no_primary']}"
+            )
+        named = sorted({(str(found["ip"]), int(found["port"])) for found in up})
+        if len(named) > 1:
+            said = ", ".join(f"{found['sentinel']} names {found['ip']}:{found['port']}" for found in up)
+            raise client.CheckFailedError(
+                "no_primary", f"The sentinels do not agree: {said}. Wait until a failover is over, then see their logs."
+            )
+        self._primary = named[0]
+        return f"{len(up)} of {len(self.sentinels)} sentinels name {named[0][0]} port {named[0][1]} for {name}."
+
+    @property
     def address(self) -> tuple[str, int]:
-        return str(self._backend.connparams["host"]), int(self._backend.connparams["port"])
+        return self._primary or (str(self._backend.connparams["host"]), int(self._backend.connparams["port"]))
 
     @property
     def serializer(self) -> str:
@@ -231,10 +327,13 @@ class BackendProbe:
     def tls(self) -> str:
         if not self.uses_tls:
             if client.speaks_tls(*self.address, self._timeout):
-                raise client.CheckFailedError(
-                    "tls", "The server expects TLS but the URL begins with redis://. Write rediss:// in the URL."
+                remedy = (
+                    "redis_backend_use_ssl is not set. Set it."
+                    if self.sentinels
+                    else "the URL begins with redis://. Write rediss:// in the URL."
                 )
-            return "The connection is not encrypted, because the URL begins with redis://."
+                raise client.CheckFailedError("tls", f"The server expects TLS but {remedy}")
+            return "The connection is not encrypted, because URL and settings do not ask for it."
         return client.handshake(*self.address, self._backend.connparams, self._timeout)
 
     def auth(self) -> str:
@@ -393,9 +492,10 @@ def run_checks(run: client.CheckRun, probe: BackendProbe, wanted: dict[str, Any]
     serializers = wanted["serializers"] or [probe.serializer]
     steps = [f"{step}_{name}" for name in serializers for step in _steps_of_serializer(wanted["checks"])]
     steps += [step for step in ("chord", "expire") if step in wanted["checks"]]
-    for position, check in enumerate(CONNECTION_CHECKS):
+    connection_checks = probe.connection_checks
+    for position, check in enumerate(connection_checks):
         if not run.run(check, getattr(probe, check)):
-            run.skip([*CONNECTION_CHECKS[position + 1 :], *steps, "delete"], f"Skipped because {check} failed.")
+            run.skip([*connection_checks[position + 1 :], *steps, "delete"], f"Skipped because {check} failed.")
             return
     if check_mode:
         run.skip([*steps, "delete"], "Skipped in check mode, because it stores results.")

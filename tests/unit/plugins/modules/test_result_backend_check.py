@@ -191,7 +191,7 @@ def test_too_few_replicas(celery_redis: Any, worker_settings: Any) -> None:
         run = run_with(worker_settings(celery_redis))
     finally:
         celery_redis.admin.config_set("min-replicas-to-write", "0")
-    assert outcome(run)[0] == ("store_json", "read_only")
+    assert outcome(run)[0] == ("store_json", "replicas")
 
 
 def test_a_serializer_that_readers_do_not_accept(celery_redis: Any, worker_settings: Any) -> None:
