@@ -133,6 +133,7 @@ REQUIRED_VARIABLES = ("CELERY_BROKER_URL", "CELERY_RESULT_BACKEND")
 # Celery reads these, but does not list them among its settings.
 UNLISTED_SETTINGS = frozenset(
     {
+        "override_backends",
         "redis_backend_credential_provider",
         "redis_backend_health_check_interval",
         "redis_client_name",

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.resultops.celery.plugins.module_utils import _backend
 from ansible_collections.resultops.celery.plugins.modules import celery_config_check as check
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -38,7 +39,7 @@ def own_process_state() -> Iterator[None]:
     os.environ.clear()
     os.environ.update(environment)
     sys.path[:] = path
-    for name in ("celeryconfig", "application_under_test"):
+    for name in ("celeryconfig", "celery_results", "application_under_test"):
         if name in sys.modules and name not in modules:
             del sys.modules[name]
 
@@ -52,6 +53,7 @@ def wanted(**changes: Any) -> dict[str, Any]:
         "certificate_authority": "",
         "certificate_file": None,
         "private_key_file": None,
+        "backend_module": "",
         "application": "",
         "python_path": [],
         **changes,
@@ -79,6 +81,65 @@ def certificate(directory: Path, name: str) -> tuple[Path, Path]:
         key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     )
     return certificate_file, key_file
+
+
+BACKEND_MODULE = (Path(check.__file__).parents[2] / "roles" / "worker" / "files" / "celery_results.py").read_text()
+SENTINELS = {"kind": "sentinel", "hosts": ["s1", "s2", "s3"], "ca_file": "/ca.crt", "sentinel_username": "client"}
+
+
+def behind_sentinels(description: dict[str, Any], *lines: str, **changes: Any) -> dict[str, Any]:
+    """What the role passes, and lines that follow its settings."""
+    settings = _backend.celery_settings(description)
+    text = "".join(f"{name} = {value!r}\n" for name, value in settings.items())
+    url = _backend.backend_url(description, "word")
+    return wanted(
+        configuration=f"{SETTINGS}{text}" + "".join(f"{line}\n" for line in lines),
+        environment=f"CELERY_BROKER_URL={BROKER}\nCELERY_RESULT_BACKEND='{url}'\n",
+        backend_module=BACKEND_MODULE,
+        **changes,
+    )
+
+
+@pytest.mark.parametrize("profile", ["stock", "fast", "durable"])
+@pytest.mark.parametrize(
+    "description",
+    [SENTINELS, {"kind": "redis", "hosts": ["r1"], "ca_file": "/ca.crt"}, {**SENTINELS, "tls": False, "ca_file": ""}],
+    ids=["sentinel", "redis", "plaintext"],
+)
+def test_what_the_filters_give_passes(description: dict[str, Any], profile: str) -> None:
+    assert check.find_problem(behind_sentinels({**description, "profile": profile})) == ""
+
+
+@pytest.mark.parametrize("profile", ["stock", "fast"])
+@pytest.mark.parametrize(
+    ("line", "sentence"),
+    [
+        (
+            "del redis_backend_use_ssl",
+            "redis_backend_use_ssl is not set, so the Redis nodes would be reached in plaintext",
+        ),
+        (
+            "del result_backend_transport_options['sentinel_kwargs']['ssl']",
+            "sentinel_kwargs of result_backend_transport_options lacks ssl: True, so the sentinels would be asked in",
+        ),
+        (
+            "result_backend += '?ssl_ca_certs=/ca.crt'",
+            "The URL of the result backend has ssl_ parameters, which Celery",
+        ),
+    ],
+)
+def test_plaintext_without_a_word_is_refused(profile: str, line: str, sentence: str) -> None:
+    assert sentence in check.find_problem(behind_sentinels({**SENTINELS, "profile": profile}, line))
+
+
+def test_a_profile_without_its_class_is_refused() -> None:
+    settings = behind_sentinels({**SENTINELS, "profile": "fast"}, "del override_backends")
+    assert "The result backend (CELERY_RESULT_BACKEND, see worker_backend) cannot be" in check.find_problem(settings)
+
+
+def test_a_backend_module_that_cannot_run_is_named() -> None:
+    problem = check.find_problem(wanted(backend_module="import nowhere"))
+    assert problem.startswith("/etc/celery/app/celery_results.py cannot be loaded by the interpreter of the worker")
 
 
 def test_a_good_configuration_passes() -> None:
