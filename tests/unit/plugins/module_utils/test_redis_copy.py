@@ -206,6 +206,7 @@ def test_a_server_that_takes_nothing_any_more_says_what_is_left(
     target.call("CONFIG", "SET", "min-replicas-to-write", "0")
     target.call("SELECT", "0")
     assert target.call("DBSIZE") == 0
+    monkeypatch.undo()
     fill(source, 10)
     _redis_copy.restore(source, target, replace=True)
     assert {key.split("/")[0] for key in everything(target)} == {"0"}
