@@ -144,6 +144,7 @@ MOST_PING_SECONDS = 45
 SWITCH_SECONDS = 10
 POLL_SECONDS = 0.005
 WATCH_SECONDS = 0.05
+LOOK_SECONDS = 0.2
 # For each answer while writes are paused.
 PATIENCE_SECONDS = 1.0
 
@@ -264,7 +265,7 @@ class HandOver:
                     f"Nothing was handed over: {what} in sync with {self.old} after {self.params['timeout']} seconds "
                     f"(timeout). {' '.join(self._link_problems())}".rstrip()
                 )
-            time.sleep(WATCH_SECONDS * 4)
+            time.sleep(LOOK_SECONDS)
             self.nodes, self.sentinels = _topology.ask(self.params)
 
     def _link_problems(self) -> list[str]:
@@ -428,24 +429,35 @@ class HandOver:
             raise _redis.RedisError(
                 f"The sentinel {leader.address} did not promote {self.new} within {SWITCH_SECONDS} seconds."
             )
-        # The leader goes on naming the old primary until all other replicas follow the new one, seconds later, and
-        # they do so whether it waits for them or not.
+        # The leader goes on naming the old primary until all other replicas follow the new one, which it sees seconds
+        # later. So it is made to end at once, and the replicas are told from here.
         leader.set_failover_timeout("1")
         try:
-            self.servers[self.old].call("REPLICAOF", self.new.host, str(self.new.port))
+            followers = self._follow()
             self._until(lambda: self._is_new(leader.primary()))
         finally:
             leader.set_failover_timeout(usual_timeout)
         agreed = self._until(lambda: all(self._is_new(watcher.primary()) for watcher in self.watchers))
         self._send_clients_away()
+        for follower in followers:
+            self.servers[follower].call("CONFIG", "REWRITE")
         if not agreed:
             self.module.warn(f"Not all sentinels name {self.new} yet.")
 
+    def _follow(self) -> list[Address]:
+        """Let all others follow the new primary; the old one has to, the sentinels see to the rest if need be."""
+        self.servers[self.old].call("REPLICAOF", self.new.host, str(self.new.port))
+        followers = [self.old]
+        for node in self.nodes:
+            if node.role == "replica" and node.address in self.servers and node.address != self.new:
+                with suppress(_redis.RedisError):
+                    self.servers[node.address].call("REPLICAOF", self.new.host, str(self.new.port))
+                    followers.append(node.address)
+        return followers
+
     def _send_clients_away(self) -> None:
-        server = self._again(self.old)
-        server.call("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+        self._again(self.old).call("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
         self._resume()
-        server.call("CONFIG", "REWRITE")
 
     def _is_new(self, named: Address) -> bool:
         return find(self.nodes, named) == self.new
@@ -466,8 +478,10 @@ class HandOver:
                 happened = self._abort(self.leader)
         if happened:
             with suppress(_redis.RedisError):
-                self._again(self.old).call("REPLICAOF", self.new.host, str(self.new.port))
+                self._again(self.old)
+                self._follow()
                 self._send_clients_away()
+                self.servers[self.old].call("CONFIG", "REWRITE")
             return
         try:
             self._resume()
@@ -501,7 +515,7 @@ class HandOver:
             if time.monotonic() >= self.deadline:
                 self.module.warn(" ".join(problems))
                 return
-            time.sleep(WATCH_SECONDS)
+            time.sleep(LOOK_SECONDS)
 
     def _result(self, new: Address) -> dict[str, Any]:
         changed = new != self.old
