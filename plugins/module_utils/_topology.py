@@ -67,6 +67,7 @@ NOT_UNDERSTOOD = (ValueError, TypeError, KeyError, IndexError, AttributeError)
 CLASS_OF_ERROR = (
     (("LoginError", "AuthenticationError"), "auth"),
     (("NoPermissionError",), "acl"),
+    (("ImportError",), "config"),
     (("SSLError",), "tls"),
     (("gaierror",), "dns"),
     (("ConnectionRefusedError",), "refused"),
@@ -197,7 +198,7 @@ def ask_node(address: Address, params: Mapping[str, Any]) -> Node:
         server = connect_node(address, params)
         with closing(server):
             facts = server.information()
-            if facts.get("redis_mode") == "sentinel":
+            if server.is_sentinel:
                 return Node(
                     address.host,
                     address.port,
@@ -239,7 +240,7 @@ def _sentinel(server: _redis.Server, address: Address, name: str) -> Sentinel:
         version=server.version.number,
         certificate_days=days_left(server),
     )
-    if facts.get("redis_mode") != "sentinel":
+    if not server.is_sentinel:
         return replace(
             known,
             reachable=False,
@@ -334,9 +335,10 @@ def _connect(
             "login_previous_password": previous,
             "login_timeout": timeout,
             "loading_timeout": 0,
+            "probe": False,
         }
     )
-    if server is None:
+    if server is None:  # which it never is without the probe
         raise _redis.RedisError(f"Nothing listens at {address}.") from ConnectionRefusedError()
     return server
 
