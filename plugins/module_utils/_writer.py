@@ -129,7 +129,9 @@ class Writer:
     def write(self, seconds: float, patience: float) -> dict[str, Any]:
         """Store for at most so many seconds, and give stores that are at work the patience to end by themselves."""
         started = time.monotonic()
-        about = {"run": self._run, "started": started, "clock": time.time() - started, "threads": self._threads}
+        # Making the backend here, too, brings out a configuration that no thread could use.
+        backend = type(self._app.backend).__name__
+        about = {"run": self._run, "started": started, "clock": time.time() - started, "backend": backend}
         self._note(about)
         workers = [threading.Thread(target=self._store_numbers, args=(i,), daemon=True) for i in range(self._threads)]
         for worker in workers:
@@ -312,6 +314,7 @@ def examine(app: Any, directory: str, redact: client.Redactor) -> dict[str, Any]
         "blocked_ms": round(longest * 1000),
         "blocked_at": round(began, 3),
         "exhausted": bool(about.get("exhausted")),
+        "backend": about["backend"],
         "lost_examples": [task_id(run, number) for number in lost[:5]],
         "deleted": True,
     }

@@ -115,6 +115,8 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
+# Exists where systemd is the init system, and holds what it forgets when it ends.
+SYSTEMD = "/run/systemd/system"
 TABLE = "resultops_drill"
 TIMER = "resultops-drill-heal"
 DROP_IN = "99-resultops-drill.conf"
@@ -153,7 +155,7 @@ class Killed:
     def __init__(self, host: Host, wanted: dict[str, Any]) -> None:
         self._host = host
         self._unit = wanted["unit"]
-        self._directory = f"/run/systemd/system/{self._unit}.d"
+        self._directory = f"{SYSTEMD}/{self._unit}.d"
 
     @property
     def healing(self) -> str:
@@ -255,7 +257,7 @@ def refuse_without_means(module: AnsibleModule, fault: Any) -> None:
         if not module.get_bin_path(program):
             package = "nftables" if program == "nft" else "systemd"
             raise FaultError(f"This host has no program {program}: install the package {package} on it.")
-    if not os.path.isdir("/run/systemd/system"):
+    if not os.path.isdir(SYSTEMD):
         raise FaultError("This host was not booted with systemd, which has to heal it if the controller dies.")
 
 

@@ -174,6 +174,11 @@ exhausted:
   returned: success
   type: bool
   sample: false
+backend:
+  description: The class of Celery's backend that stored.
+  returned: success and O(state=examined)
+  type: str
+  sample: RedisBackend
 deleted:
   description: Whether the results were deleted. Otherwise they expire.
   returned: success and O(state=examined)

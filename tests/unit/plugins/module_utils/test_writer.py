@@ -50,7 +50,7 @@ def test_what_was_stored_comes_back_and_is_deleted(celery_redis: Any, applicatio
     assert 0 < celery_redis.admin.ttl(f"celery-task-meta-{_writer.task_id(RUN, 7)}") <= 600
     found = examine(application(celery_redis), tmp_path)
     assert (found["acknowledged"], found["lost"], found["failed"]) == (40, 0, 0)
-    assert found["deleted"] is True
+    assert (found["deleted"], found["backend"]) == (True, "RedisBackend")
     assert celery_redis.admin.dbsize() == 0
 
 
