@@ -22,7 +22,7 @@ LENGTH_BYTES = {0x80: 4, 0x81: 8}
 
 def has_data(directory: str) -> bool:
     """Whether there is a key in the dump or the append-only file; what cannot be understood counts as data."""
-    return any(_file_has_data(path) for path in _files(directory))
+    return any(file_has_data(path) for path in _files(directory))
 
 
 def _files(directory: str) -> list[str]:
@@ -30,10 +30,13 @@ def _files(directory: str) -> list[str]:
     for folder in (directory, os.path.join(directory, APPEND_DIRECTORY)):
         if os.path.isdir(folder):
             found += [entry.path for entry in os.scandir(folder) if entry.is_file()]
-    return [path for path in sorted(found) if path.endswith((".rdb", ".aof"))]
+    return sorted(found)
 
 
-def _file_has_data(path: str) -> bool:
+def file_has_data(path: str) -> bool:
+    """Whether there is something to load in one file; there is nothing in a manifest, nor in a file that is absent."""
+    if not path.endswith((".rdb", ".aof")) or not os.path.exists(path):
+        return False
     with open(path, "rb") as stream:
         head = stream.read(HEAD_BYTES)
     return bool(head) and not is_empty_rdb(head)
