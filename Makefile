@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
-export PYTHON DEBIAN SCENARIO BENCH PEERS
+export PYTHON DEBIAN SCENARIO BENCH PEERS PROFILE DRILLS COMPARE
 
 .PHONY: help
 help: ## Explain the targets (the default)
@@ -45,6 +45,10 @@ molecule: venv engine ## Run all molecule scenarios on hosts of their own (SCENA
 .PHONY: bench
 bench: venv engine ## Measure, with the report in reports/ (BENCH=name, PEERS=folder with other projects' roles)
 	@tools/bench
+
+.PHONY: drill
+drill: venv engine ## Break a set of servers in every way and count results (PROFILE=fast or durable, DRILLS=kill,hang, COMPARE=yes)
+	@tools/drill
 
 .PHONY: docs
 docs: venv ## Write the reference from argument specs and plugin documentation
