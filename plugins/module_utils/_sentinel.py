@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ansible_collections.resultops.celery.plugins.module_utils import _redis_settings
@@ -266,11 +266,11 @@ class Monitored:
     host: str = ""
     port: str = ""
     quorum: str = ""
-    options: dict[str, str] | None = None
+    options: dict[str, str] = field(default_factory=dict)
 
     def differing(self, primary: Primary) -> list[str]:
         """The options in which it is not as wanted."""
-        options = {"quorum": self.quorum, **OPTION_DEFAULTS, **(self.options or {})}
+        options = {"quorum": self.quorum, **OPTION_DEFAULTS, **self.options}
         wanted = {"quorum": str(primary.quorum), **primary.options}
         return [option for option, value in wanted.items() if options[option] != value]
 
@@ -313,7 +313,7 @@ class State:
                 one.host, one.port, one.quorum = entry[3:]
             elif directive in OPTION_DEFAULTS and len(entry) > 3:
                 one = found.setdefault(entry[2], Monitored())
-                one.options = {**(one.options or {}), directive: " ".join(entry[3:])}
+                one.options[directive] = " ".join(entry[3:])
         return {name: one for name, one in found.items() if one.host}
 
     @property

@@ -364,7 +364,6 @@ class Reconciliation:
 
     def run(self) -> dict[str, Any]:
         self.server = self._connect()
-        self.state = _sentinel.State.read(self.params["state_file"])
         managed = _redis.ManagedFile(self.module, self.params["path"], _sentinel.rendered(self.settings))
         if managed.differs:
             self._try()
@@ -440,29 +439,41 @@ class Reconciliation:
                 f"The Sentinel at {server.where} runs with {running_with or 'no file'} and not with state_file "
                 f"{self.params['state_file']}."
             )
-        # Seconds only, and rounded down: a file of the same second is not taken for a younger one.
-        self.started = time.time() - int(facts["uptime_in_seconds"])
+        # Both are whole seconds: a file that was changed in the second of the start does not count as younger.
+        self.started = int(time.time()) - int(facts["uptime_in_seconds"]) + 1
         return server
 
     def _compare(self, server: _redis.Server, managed: _redis.ManagedFile) -> None:
         if not self.module.check_mode:
             self._flush(server)
         self.state = _sentinel.State.read(self.params["state_file"])
-        self._compare_settings(server, managed)
-        monitored = {facts["name"]: facts for facts in map(_topology.pairs, server.call("SENTINEL", "MASTERS"))}
+        settings, monitored = self._answers(server)
+        self._compare_settings(settings, managed)
         known = self.state.monitored
         for name, facts in monitored.items():
             # Passwords are in no answer, but each change of one is in the file at once.
             options = known[name].options if name in known else {}
-            visible = {option: facts[option] for option in _sentinel.OPTION_DEFAULTS if option in facts}
-            known[name] = _sentinel.Monitored(
-                facts["ip"], facts["port"], facts["quorum"], {**(options or {}), **visible}
-            )
+            known[name] = _sentinel.Monitored(facts.host, facts.port, facts.quorum, {**options, **facts.options})
         live = {name: known[name] for name in monitored}
         self._compare_primaries(live)
         self._note(live)
 
+    def _answers(self, server: _redis.Server) -> tuple[dict[str, str], dict[str, _sentinel.Monitored]]:
+        """The settings that can be read, and what is monitored."""
+        try:
+            settings = _topology.pairs(server.call("SENTINEL", "CONFIG", "GET", "*"))
+            monitored = {}
+            for facts in map(_topology.pairs, server.call("SENTINEL", "MASTERS")):
+                options = {option: facts[option] for option in _sentinel.OPTION_DEFAULTS if option in facts}
+                monitored[facts["name"]] = _sentinel.Monitored(facts["ip"], facts["port"], facts["quorum"], options)
+        except _topology.NOT_UNDERSTOOD as error:
+            raise _sentinel.SentinelError(
+                f"What the server at {server.where} answers is not what Sentinel would."
+            ) from error
+        return settings, monitored
+
     def _compare_state(self) -> None:
+        self.state = _sentinel.State.read(self.params["state_file"])
         self._compare_primaries(self.state.monitored, self.state.has_run)
         self.removed = sorted(self.state.names - self.primaries.keys())
 
@@ -487,14 +498,13 @@ class Reconciliation:
         for name in self.added:
             self.after.append(f"sentinel monitor {name} {self.seeds[name]['host']} {self.seeds[name]['port']}")
         for name, options in self.options.items():
-            before = {**_sentinel.OPTION_DEFAULTS, **(monitored[name].options or {}), "quorum": monitored[name].quorum}
+            before = {**_sentinel.OPTION_DEFAULTS, **monitored[name].options, "quorum": monitored[name].quorum}
             wanted = {**self.primaries[name].options, "quorum": str(self.primaries[name].quorum)}
             self.before += [_sentinel.line(name, option, before[option]) for option in options]
             self.after += [_sentinel.line(name, option, wanted[option]) for option in options]
 
-    def _compare_settings(self, server: _redis.Server, managed: _redis.ManagedFile) -> None:
-        answer = _topology.pairs(server.call("SENTINEL", "CONFIG", "GET", "*"))
-        for name, value in answer.items():
+    def _compare_settings(self, settings: Mapping[str, str], managed: _redis.ManagedFile) -> None:
+        for name, value in settings.items():
             directive = f"sentinel {name}" if name in _sentinel.PROCESS_WIDE else name
             self.live[directive] = value
         self.module.no_log_values.update(
@@ -609,10 +619,24 @@ class Reconciliation:
         if not all(os.path.exists(file) for file in files):
             settings = {name: words for name, words in settings.items() if not name.startswith("tls-")}
         try:
-            with _redis.trial_server(self.params, as_sentinel=True, configuration=_sentinel.rendered(settings)):
-                return
+            with _redis.trial_server(self.params, True, _sentinel.rendered(settings)) as trial:
+                if trial:
+                    self._try_live(trial)
         except _redis.StartError as refusal:
             raise self._explained(refusal) from refusal
+
+    def _try_live(self, trial: _redis.Server) -> None:
+        """A command refuses some of what the file lets pass."""
+        for name in _topology.pairs(trial.call("SENTINEL", "CONFIG", "GET", "*")):
+            directive = f"sentinel {name}"
+            if directive not in self.settings:
+                continue
+            try:
+                trial.call("SENTINEL", "CONFIG", "SET", name, self._argument(directive))
+            except _redis.RefusedError as refusal:
+                raise _sentinel.SentinelError(
+                    f"{self._option(directive)}.{directive} is refused by Sentinel {trial.version.number}."
+                ) from refusal
 
     def _explained(self, refusal: _redis.StartError) -> Exception:
         text = "\n".join(refusal.said)
