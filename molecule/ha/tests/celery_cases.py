@@ -6,8 +6,6 @@
 Runs there with the worker's own Python and environment. Prints what went wrong as JSON, by case.
 """
 
-from __future__ import annotations
-
 import json
 import logging
 import os
