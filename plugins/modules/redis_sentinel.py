@@ -338,6 +338,8 @@ NOT_TRIED = frozenset(
         "unixsocketperm",
     ]
 )
+# The last words are only that TLS failed; what is wrong stands before them.
+TLS_PROBLEM = re.compile(r"^\d+:[A-Z] .+? # (.*(?:tls|certificate|private key).*)$", re.IGNORECASE | re.MULTILINE)
 UNREACHED_BY_LOGIN = frozenset({"acl", "auth", "tls"})
 
 
@@ -614,6 +616,7 @@ class Reconciliation:
 
     def _try(self) -> None:
         """Start a private Sentinel with the settings: a mistake would be found by the next start of the real one."""
+        self._refuse_unknown()
         settings = {name: words for name, words in self.settings.items() if name not in NOT_TRIED}
         files = [self._argument(name) for name in settings if re.fullmatch(r"tls-.+-(file|dir)", name)]
         if not all(os.path.exists(file) for file in files):
@@ -624,6 +627,18 @@ class Reconciliation:
                     self._try_live(trial)
         except _redis.StartError as refusal:
             raise self._explained(refusal) from refusal
+
+    def _refuse_unknown(self) -> None:
+        """Ask a server, which is the same program: Sentinel 8.0 takes any word for a directive."""
+        names = [name for name in sorted(self.settings) if not name.startswith("sentinel ")]
+        with _redis.trial_server(self.params, as_sentinel=False) as trial:
+            known = _topology.pairs(trial.call("CONFIG", "GET", *names)) if trial and names else None
+        for name in names if known is not None else ():
+            if name not in known:
+                raise _sentinel.SentinelError(
+                    f"Sentinel {self._version()} does not know the directive {name}, which stands in "
+                    f"{self._option(name)}."
+                )
 
     def _try_live(self, trial: _redis.Server) -> None:
         """A command refuses some of what the file lets pass."""
@@ -642,15 +657,10 @@ class Reconciliation:
         text = "\n".join(refusal.said)
         found = re.search(r">>> '(.*)'\n(.+)", text)
         if not found:
-            failed = re.search(r"Failed to (?:load|configure) .+|TLS.+", text)
-            return _sentinel.SentinelError(f"settings are refused by Sentinel: {failed[0]}") if failed else refusal
+            problem = TLS_PROBLEM.search(text)
+            return _sentinel.SentinelError(f"settings are refused by Sentinel: {problem[1]}") if problem else refusal
         parts = _sentinel.words(found[1])
         name = " ".join(parts[: 2 if parts[0].lower() == "sentinel" else 1]).lower()
-        if "Bad directive" in found[2]:
-            return _sentinel.SentinelError(
-                f"Sentinel {self._version()} does not know the directive {name}, which stands in {self._option(name)}, "
-                "or not with this number of values."
-            )
         return _sentinel.SentinelError(
             f"{self._option(name)}.{name} is refused by Sentinel {self._version()}: {found[2]}"
         )
