@@ -142,6 +142,7 @@ from ansible_collections.resultops.celery.plugins.module_utils import _redis, _s
 
 DIRECTIVES = ("replicaof", "slaveof")
 POLL_SECONDS = 0.2
+FAILOVER_SECONDS = 30
 
 
 class StateFile:
@@ -172,18 +173,19 @@ class StateFile:
         """Write the file anew beside the old one, whose owner and permissions stay."""
         kept = [line for line in self._lines if not _replicaof(line)]
         directory = os.path.dirname(self.path)
+        is_new = not os.path.exists(self.path)
         try:
             descriptor, staged = tempfile.mkstemp(prefix=".ansible-", dir=directory)
             self._module.add_cleanup_file(staged)
             with os.fdopen(descriptor, "w", encoding="utf-8", errors="surrogateescape") as stream:
                 stream.write("".join(f"{line}\n" for line in [*kept, f"replicaof {primary.host} {primary.port}"]))
-            if not os.path.exists(self.path):
+            self._module.atomic_move(staged, self.path)
+            if is_new:
                 owner = os.stat(directory)
-                os.chown(staged, owner.st_uid, owner.st_gid)
-                os.chmod(staged, 0o640)
+                os.chown(self.path, owner.st_uid, owner.st_gid)
+                os.chmod(self.path, 0o640)
         except OSError as error:
             raise _redis.RedisError(f"state_file {self.path} cannot be written: {error.strerror}.") from error
-        self._module.atomic_move(staged, self.path)
 
     def _address(self, words: list[str]) -> _topology.Address:
         try:
@@ -200,8 +202,8 @@ def _replicaof(line: str) -> list[str]:
         return []
     try:
         words = shlex.split(line)
-    except ValueError:
-        words = line.split()
+    except ValueError:  # a quote that does not end: the server would not start with it
+        words = line.split()[:1]
     return words if words[0].lower() in DIRECTIVES else []
 
 
@@ -218,10 +220,12 @@ class Replication:
             if address not in members:
                 raise _redis.RedisError(f"{option} is {address}, which is none of the nodes.")
         self.state_file = StateFile(module, self.params["state_file"])
+        self.nodes: list[_topology.Node] = []
+        self.sentinels: list[_topology.Sentinel] = []
 
     def run(self) -> dict[str, Any]:
         server = _redis.connect(self.params)
-        self.nodes, self.sentinels = _topology.ask(self.params)
+        self._ask()
         live = _topology.node_of(self.own, server.information()) if server else None
         if live:
             self.nodes = [live if node.address == self.own else node for node in self.nodes]
@@ -242,6 +246,16 @@ class Replication:
             "source": decision.source,
             "diff": self._diff(server, follows, primary) if changed else [],
         }
+
+    def _ask(self) -> None:
+        """Ask all others, and do not interfere with a failover that is under way."""
+        deadline = time.monotonic() + FAILOVER_SECONDS
+        while True:
+            self.nodes, self.sentinels = _topology.ask(self.params)
+            busy = any("failover_in_progress" in sentinel.flags for sentinel in self.sentinels)
+            if not busy or time.monotonic() >= deadline:
+                return
+            time.sleep(POLL_SECONDS)
 
     def _has_data(self, live: _topology.Node | None) -> bool:
         return live.keys > 0 if live else _stored_data.has_data(self.params["data_directory"])
