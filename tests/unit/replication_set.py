@@ -393,7 +393,11 @@ class ReplicationSet:
         return found
 
     def link_is_up(self, node: Process) -> bool:
-        return node.information().get("master_link_status") == "up"
+        try:
+            return node.information().get("master_link_status") == "up"
+        except redis.ConnectionError:
+            # Sentinel closes the connections of a node that it makes a replica.
+            return False
 
     def seen_by(self, sentinel: Process, name: str = PRIMARY_NAME) -> dict[str, str]:
         """What a sentinel tells of the primary."""

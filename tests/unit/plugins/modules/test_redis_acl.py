@@ -15,6 +15,8 @@ from typing import Any
 import pytest
 import redis
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.resultops.celery.plugins.module_utils import _redis_acl
+from ansible_collections.resultops.celery.tests.unit.replication_set import ReplicationSet, wait_until
 
 ADMIN = "admin's own: \\ #1 'secret'"
 NASTY = "p@ss:/w%rd#?&'\"{{ }}\\ >x ~* with space"
@@ -350,3 +352,195 @@ def test_a_killed_server_loses_no_transaction(redis_server: Any, default_line: s
     survivors = redis_server.client("admin", ADMIN)
     assert len(survivors.keys("plain*")) == 100
     assert len(survivors.keys("a*")) == len(survivors.keys("b*")) == 100 - lost
+
+
+# --- Sentinel and replication ----------------------------------------------------------------------------------------
+
+NODE_PROFILES = ("replica", "sentinel", "exporter")
+SENTINEL_PROFILES = ("sentinel_client", "sentinel_peer", "sentinel_exporter")
+SENTINEL_USERS: list[dict[str, Any]] = [
+    {"name": "admin", "password": ADMIN, "profile": "admin"},
+    *({"name": profile, "password": NASTY, "profile": profile} for profile in SENTINEL_PROFILES),
+]
+
+
+@pytest.fixture
+def manage_sentinel(one_node: ReplicationSet, run_on_host: Callable[..., dict[str, Any]]) -> Callable[..., Any]:
+    """A running sentinel as the package starts it: everybody who reaches it may do everything."""
+    sentinel = one_node.sentinels[0]
+    sentinel.acl_file.write_text("")
+    sentinel.state_file.write_text("sentinel monitor mymaster 127.0.0.1 1 2\n")
+
+    def run(users: list[dict[str, Any]] | None = None, **arguments: Any) -> dict[str, Any]:
+        wanted = {
+            "path": str(sentinel.acl_file),
+            "unix_socket": str(sentinel.socket),
+            "server_binary": str(sentinel.program),
+            "users": SENTINEL_USERS if users is None else users,
+            **LOGIN,
+            **arguments,
+        }
+        return run_on_host("redis_acl", **{name: value for name, value in wanted.items() if value is not None})
+
+    return run
+
+
+@pytest.fixture
+def first_sentinel_run(one_node: ReplicationSet, manage_sentinel: Callable[..., Any]) -> dict[str, Any]:
+    one_node.sentinels[0].admin_password = ""
+    one_node.sentinels[0].start(wait=False)
+    wait_until(one_node.sentinels[0].socket.exists, "The start of the sentinel")
+    result: dict[str, Any] = manage_sentinel(login_user="default", login_password=None)
+    one_node.sentinels[0].admin_password = ADMIN
+    return result
+
+
+def test_a_running_sentinel_gets_its_users_one_by_one(
+    one_node: ReplicationSet, manage_sentinel: Any, first_sentinel_run: dict[str, Any]
+) -> None:
+    sentinel = one_node.sentinels[0]
+    assert (first_sentinel_run["live"], first_sentinel_run["changed"]) == (True, True)
+    assert first_sentinel_run["added"] == sorted(user["name"] for user in SENTINEL_USERS)
+    assert first_sentinel_run["changed_users"] == ["default"]
+    assert not manage_sentinel()["changed"]
+    assert not manage_sentinel(check_mode=True)["changed"]
+    with pytest.raises(redis.AuthenticationError):
+        sentinel.client("default", "").ping()
+    sentinel.restart(write_files=False)
+    assert not manage_sentinel()["changed"]
+    assert "user default off" in sentinel.acl_file.read_text().splitlines()[0]
+
+
+@pytest.mark.usefixtures("first_sentinel_run")
+def test_accounts_of_a_sentinel_are_put_back_and_rotated(one_node: ReplicationSet, manage_sentinel: Any) -> None:
+    sentinel = one_node.sentinels[0]
+    sentinel.call("ACL", "SETUSER", "sentinel_client", "+sentinel|set")
+    sentinel.call("ACL", "SETUSER", "stranger", "on", "nopass", "+@all")
+    result = manage_sentinel()
+    assert (result["changed_users"], result["removed"]) == (["sentinel_client"], ["stranger"])
+    rotated = [
+        {**user, "previous_password": ADMIN, "password": OLD} if user["name"] == "admin" else user
+        for user in SENTINEL_USERS
+    ]
+    assert manage_sentinel(rotated)["changed_users"] == ["admin"]
+    last = [{**user, "password": OLD} if user["name"] == "admin" else user for user in SENTINEL_USERS]
+    assert manage_sentinel(last, login_password=OLD)["disconnected"] == ["admin"]
+    assert not manage_sentinel(last, login_password=OLD)["changed"]
+
+
+@pytest.mark.usefixtures("first_sentinel_run")
+def test_a_user_that_sentinel_refuses_takes_the_others_back(one_node: ReplicationSet, manage_sentinel: Any) -> None:
+    sentinel = one_node.sentinels[0]
+    before, file = sorted(sentinel.call("ACL", "LIST")), sentinel.acl_file.read_text()
+    users = [
+        *SENTINEL_USERS[:2],
+        {"name": "new", "password": NASTY, "rules": ["+ping"]},
+        {"name": "z", "password": NASTY, "rules": ["~*", "~x", "+ping"]},
+    ]
+    result = manage_sentinel(users)
+    assert "refused ACL" in result["msg"]
+    assert (sorted(sentinel.call("ACL", "LIST")), sentinel.acl_file.read_text()) == (before, file)
+    unknown = manage_sentinel([*SENTINEL_USERS, {"name": "z", "password": NASTY, "profile": "results"}])
+    assert "does not know the rule +" in unknown["msg"]
+    assert (sorted(sentinel.call("ACL", "LIST")), sentinel.acl_file.read_text()) == (before, file)
+
+
+def test_accounts_of_a_sentinel_before_it_runs(one_node: ReplicationSet, manage_sentinel: Any) -> None:
+    """They are tried on a private Sentinel, which knows other commands than a server."""
+    sentinel = one_node.sentinels[0]
+    sentinel.acl_file.unlink()
+    refused = manage_sentinel([*SENTINEL_USERS, {"name": "z", "password": NASTY, "profile": "replica"}])
+    assert "does not know the rule +psync, which the user z in users has." in refused["msg"]
+    assert not sentinel.acl_file.exists()
+    result = manage_sentinel()
+    assert (result["changed"], result["live"]) == (True, False)
+    assert not manage_sentinel()["changed"]
+    one_node.sentinels[0].admin_password = ADMIN
+    sentinel.start()
+    assert (manage_sentinel()["changed"], manage_sentinel()["live"]) == (False, True)
+
+
+def test_a_server_does_not_take_the_accounts_of_a_sentinel(manage: Any, first_run: dict[str, Any]) -> None:
+    assert first_run["changed"]
+    for profile in SENTINEL_PROFILES:
+        result = manage([*USERS, {"name": "z", "password": NASTY, "profile": profile}])
+        assert "does not know the rule +sentinel|" in result["msg"]
+    nodes = [*USERS, *({"name": profile, "password": NASTY, "profile": profile} for profile in NODE_PROFILES)]
+    assert manage(nodes)["added"] == sorted(NODE_PROFILES)
+    assert not manage(nodes)["changed"]
+
+
+DENIED_ON_NODES = [
+    ("FLUSHALL",),
+    ("KEYS", "*"),
+    ("GET", "x"),
+    ("SET", "x", "1"),
+    ("CONFIG", "SET", "maxmemory", "1"),
+    ("ACL", "LIST"),
+    ("SHUTDOWN",),
+    ("EVAL", "return 1", "0"),
+]
+DENIED_ON_SENTINELS = [
+    ("SENTINEL", "SET", "results", "quorum", "1"),
+    ("SENTINEL", "REMOVE", "results"),
+    ("SENTINEL", "FAILOVER", "results"),
+    ("SENTINEL", "CONFIG", "GET", "*"),
+    ("SENTINEL", "RESET", "*"),
+    ("ACL", "LIST"),
+    ("SHUTDOWN",),
+    ("CLIENT", "KILL", "ID", "1"),
+]
+ALLOWED_ON_SENTINELS = {
+    "client": [("SENTINEL", "MASTERS")],
+    "peer": [("PING",), ("PUBLISH", "__sentinel__:hello", "x"), ("CLIENT", "SETNAME", "x")],
+    "exporter": [
+        ("INFO",),
+        ("SENTINEL", "MASTERS"),
+        ("SENTINEL", "CKQUORUM", "results"),
+        ("SENTINEL", "SLAVES", "results"),
+    ],
+}
+ALLOWED_ON_NODES = {
+    "replica": [("PING",)],
+    "sentinel": [("INFO",), ("ROLE",), ("CONFIG", "REWRITE"), ("CLIENT", "SETNAME", "x"), ("PUBLISH", "x", "x")],
+    "exporter": [
+        ("INFO",),
+        ("CONFIG", "GET", "*"),
+        ("SLOWLOG", "GET"),
+        ("LATENCY", "LATEST"),
+        ("LATENCY", "HISTOGRAM"),
+    ],
+}
+
+
+def test_each_account_of_a_replication_set_can_do_its_job_and_no_more(replication_set: ReplicationSet) -> None:
+    """A failover by hand goes through all that Sentinel does; nothing of it is denied on any of the six."""
+    sentinel = replication_set.sentinels[0]
+    old = replication_set.primary
+    sentinel.call("SENTINEL", "FAILOVER", "results")
+    wait_until(lambda: replication_set.named_primary(sentinel) != old.port, "The failover")
+    wait_until(lambda: replication_set.link_is_up(old), "The link of the old primary")
+    replication_set.wait_for_agreement()
+    processes = [*replication_set.nodes, *replication_set.sentinels]
+    assert [process.call("ACL", "LOG") for process in processes] == [[]] * 6
+    passwords = replication_set.passwords
+    sentinel_passwords = {**passwords, "exporter": passwords["sentinel-exporter"]}
+    for process, allowed, denied, known in (
+        (replication_set.nodes[0], ALLOWED_ON_NODES, DENIED_ON_NODES, passwords),
+        (sentinel, ALLOWED_ON_SENTINELS, DENIED_ON_SENTINELS, sentinel_passwords),
+    ):
+        for user, commands in allowed.items():
+            client = process.client(user, known[user])
+            for command in commands:
+                client.execute_command(*command)
+            for command in denied:
+                with pytest.raises(redis.exceptions.NoPermissionError):
+                    client.execute_command(*command)
+            client.close()
+
+
+def test_client_setinfo_is_only_for_those_who_introduce_themselves() -> None:
+    for profile in _redis_acl.FIXED_RULES:
+        line = " ".join(_redis_acl.FIXED_RULES[profile])
+        assert "setinfo" not in line
+    assert set(_redis_acl.LIBRARY_PROFILES) == {"results", "broker", "sentinel_client"}
