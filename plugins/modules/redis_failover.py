@@ -147,6 +147,7 @@ WATCH_SECONDS = 0.05
 LOOK_SECONDS = 0.2
 # For each answer while writes are paused.
 PATIENCE_SECONDS = 1.0
+SIGNALS = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
 
 
 class InterruptedRunError(_redis.RedisError):
@@ -472,6 +473,8 @@ class HandOver:
 
     def _undo(self) -> None:
         """End a failover that did not succeed, and let writes go on; complete one that did."""
+        for number in SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
         happened = False
         if self.leader:
             with suppress(_redis.RedisError):
@@ -544,7 +547,7 @@ def main() -> None:
         supports_check_mode=True,
         **_topology.LOGIN_RULES,
     )
-    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+    for number in SIGNALS:
         signal.signal(number, end_in_order)
     try:
         result = HandOver(module).run()
