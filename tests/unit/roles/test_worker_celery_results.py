@@ -122,17 +122,49 @@ def pair(deployed_pair: ReplicationSet) -> Iterator[ReplicationSet]:
     until(lambda: deployed_pair.link_is_up(replica))
 
 
+@pytest.fixture(scope="module")
+def deployed_set(redis_program: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ReplicationSet]:
+    directory = tmp_path_factory.mktemp("set")
+    # Sentinel starts no second failover within twice this time.
+    with ReplicationSet(directory, redis_program, down_after=2000, failover_timeout=2000) as deployed:
+        yield deployed
+
+
 @pytest.fixture
-def deployed(redis_program: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ReplicationSet]:
-    """Three nodes and three sentinels with the collection's own timing."""
-    with ReplicationSet(tmp_path, redis_program, down_after=2000, failover_timeout=15000) as started:
-        monkeypatch.setenv("CELERY_SENTINEL_PASSWORD", started.passwords["client"])
-        yield started
+def behind(deployed_set: ReplicationSet, monkeypatch: pytest.MonkeyPatch) -> Iterator[ReplicationSet]:
+    """Three nodes and three sentinels; what a test breaks is healed."""
+    monkeypatch.setenv("CELERY_SENTINEL_PASSWORD", deployed_set.passwords["client"])
+    primary_of(deployed_set).call("FLUSHALL")
+    yield deployed_set
+    for process in (*deployed_set.nodes, *deployed_set.sentinels):
+        if process.is_running:
+            process.go_on()
+        else:
+            process.start(write_files=False)
+    primary_of(deployed_set)
+    deployed_set.wait_for_agreement()
+
+
+def role_of(node: Any) -> str:
+    try:
+        return str(node.information()["role"])
+    except redis.RedisError:
+        return ""
+
+
+def primary_of(deployed: ReplicationSet) -> Any:
+    """The only primary, once the old one knows that it is none."""
+
+    def only() -> Any:
+        found = [node for node in deployed.nodes if role_of(node) == "master"]
+        return found[0] if len(found) == 1 else None
+
+    return until(only, 30)
 
 
 def denials(deployed: ReplicationSet) -> list[str]:
-    processes = [*deployed.nodes, *deployed.sentinels]
-    return [entry["object"] for process in processes for entry in process.client().acl_log()]
+    running = [process for process in (*deployed.nodes, *deployed.sentinels) if process.is_running]
+    return [entry["object"] for process in running for entry in process.client().acl_log()]
 
 
 # Celery's readers and writers on the same results.
@@ -593,6 +625,193 @@ def test_a_forked_process_has_connections_of_its_own(pair: ReplicationSet) -> No
         backend.store_result(f"parent-{number}", number, states.SUCCESS)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     assert len(pair.nodes[0].client().keys()) == 101
+
+
+# Behind sentinels.
+
+
+@pytest.mark.parametrize("profile", ["stock", "fast", "durable"])
+def test_every_profile_works_behind_sentinels(behind: ReplicationSet, profile: str) -> None:
+    app = application(behind, profile, "sentinel")
+    app.backend.on_task_call(None, "one")
+    application(behind, "durable", "sentinel").backend.store_result("one", VALUE, states.SUCCESS)
+    assert app.AsyncResult("one").get(timeout=5) == VALUE
+    app.backend.store_result("two", VALUE, states.SUCCESS)
+    assert app.backend.get_task_meta("two", cache=False)["result"] == VALUE
+
+
+def store_while(app: Celery, disturb: Callable[[], Any], seconds: float) -> tuple[list[str], list[Exception], float]:
+    """Store numbered results in two threads; gives those that count as stored, the errors, and the longest block."""
+    stored: list[str] = []
+    errors: list[Exception] = []
+    longest = [0.0]
+    finished = threading.Event()
+
+    def work(name: str) -> None:
+        number = 0
+        while not finished.is_set():
+            number += 1
+            started = time.monotonic()
+            try:
+                app.backend.store_result(f"{name}-{number}", number, states.SUCCESS)
+            except Exception as error:  # noqa: BLE001 - every error is a lost result
+                errors.append(error)
+            else:
+                stored.append(f"{name}-{number}")
+            longest.append(time.monotonic() - started)
+            time.sleep(0.002)
+
+    threads = [threading.Thread(target=work, args=(name,)) for name in ("a", "b")]
+    for thread in threads:
+        thread.start()
+    time.sleep(0.5)
+    disturb()
+    time.sleep(seconds)
+    finished.set()
+    for thread in threads:
+        thread.join()
+    return stored, errors, max(longest)
+
+
+def missing(deployed: ReplicationSet, stored: list[str]) -> int:
+    client = primary_of(deployed).client()
+    parts = [stored[start : start + 500] for start in range(0, len(stored), 500)]
+    return len(stored) - sum(client.exists(*map(key_of, part)) for part in parts)
+
+
+# Sentinel alone needs up to 3.2 seconds: this shows that the client adds little, also on a busy machine.
+@pytest.mark.parametrize(
+    ("profile", "disturb", "limit"),
+    [("durable", "kill", 5.0), ("fast", "kill", 5.0), ("durable", "hang", 6.0)],
+    ids=["durable-kill", "fast-kill", "durable-hang"],
+)
+def test_a_lost_primary_is_ridden_out(behind: ReplicationSet, profile: str, disturb: str, limit: float) -> None:
+    app = application(behind, profile, "sentinel")
+    stored, errors, longest = store_while(app, getattr(primary_of(behind), disturb), limit + 0.5)
+    assert errors == []
+    assert 0.5 < longest < limit
+    for node in behind.nodes:
+        if node.is_running:
+            node.go_on()
+    lost = missing(behind, stored)
+    assert lost == 0 if profile == "durable" else lost < 10
+    assert denials(behind) == []
+
+
+def test_a_planned_handover_loses_nothing_durable(behind: ReplicationSet) -> None:
+    app = application(behind, "durable", "sentinel")
+    old = primary_of(behind)
+
+    def hand_over() -> None:
+        old.call("CLIENT", "PAUSE", "5000", "WRITE")
+        behind.sentinels[0].call("SENTINEL", "FAILOVER", "results")
+        until(lambda: all(behind.named_primary(sentinel) != old.port for sentinel in behind.sentinels))
+        old.call("REPLICAOF", HOST, str(behind.named_primary(behind.sentinels[0])))
+        old.call("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+        old.call("CLIENT", "UNPAUSE")
+
+    stored, errors, _longest = store_while(app, hand_over, 1.0)
+    assert errors == []
+    assert missing(behind, stored) == 0
+    assert primary_of(behind) is not old
+
+
+def test_a_sentinel_that_hangs_costs_its_timeout_once(behind: ReplicationSet) -> None:
+    behind.sentinels[1].hang()
+    app = application(behind, "fast", "sentinel", **ONCE)
+    seconds = []
+    for number in range(6):
+        started = time.monotonic()
+        app.backend.store_result(str(number), 1, states.SUCCESS)
+        seconds.append(time.monotonic() - started)
+        app.backend.client.connection_pool.disconnect()
+    assert sum(second > 0.4 for second in seconds) <= 1
+    assert max(seconds) < 1.5
+
+
+def test_threads_find_the_primary_at_the_same_time(behind: ReplicationSet) -> None:
+    behind.sentinels[2].kill()
+    app = application(behind, "durable", "sentinel", result_backend_thread_safe=True, **ONCE)
+    pool = app.backend.client.connection_pool
+    stored, errors, _longest = store_while(app, lambda: pool.disconnect(inuse_connections=False), 0.5)
+    assert [error for error in errors if not isinstance(error, redis.ConnectionError)] == []
+    assert missing(behind, stored) == 0
+
+
+def test_sentinels_that_do_not_help_are_named(behind: ReplicationSet, monkeypatch: pytest.MonkeyPatch) -> None:
+    options = application(behind, "fast", "sentinel").conf.result_backend_transport_options
+    nobody = application(
+        behind, "fast", "sentinel", result_backend_transport_options={**options, "master_name": "nope"}, **ONCE
+    )
+    with pytest.raises(results.PrimaryNotFoundError, match=r"No sentinel names a primary of 'nope'.*does not know it"):
+        nobody.backend.store_result("one", 1, states.SUCCESS)
+    monkeypatch.setenv("CELERY_SENTINEL_PASSWORD", "not the password")
+    with pytest.raises(results.PrimaryNotFoundError, match="AuthenticationError") as refusal:
+        application(behind, "fast", "sentinel", **ONCE).backend.store_result("one", 1, states.SUCCESS)
+    assert "not the password" not in str(refusal.value)
+
+
+def test_a_primary_that_is_down_is_not_named(behind: ReplicationSet) -> None:
+    app = application(behind, "fast", "sentinel", **ONCE)
+    primary_of(behind).hang()
+    said: list[str] = []
+
+    def is_down() -> bool:
+        try:
+            app.backend.client.connection_pool.disconnect()
+            app.backend.store_result("one", 1, states.SUCCESS)
+        except results.PrimaryNotFoundError as error:
+            said.append(str(error))
+        except redis.RedisError:
+            pass
+        return bool(said)
+
+    until(is_down)
+    assert "says that it is down" in said[0]
+
+
+def test_lonely_sentinels_are_not_believed_where_that_is_wanted(behind: ReplicationSet) -> None:
+    options = application(behind, "fast", "sentinel").conf.result_backend_transport_options
+    lonely = {**options, "min_other_sentinels": 3}
+    app = application(behind, "fast", "sentinel", result_backend_transport_options=lonely, **ONCE)
+    with pytest.raises(results.PrimaryNotFoundError, match="sees only 2 other sentinels"):
+        app.backend.store_result("one", 1, states.SUCCESS)
+
+
+SENTINELS = {"kind": "sentinel", "hosts": ["s1", "s2"], "profile": "fast", "ca_file": "/ca.crt"}
+
+
+def built(query: str = "", **changes: Any) -> Any:
+    settings = _backend.celery_settings(SENTINELS)
+    settings["result_backend"] = _backend.backend_url(SENTINELS, "hidden") + query
+    app = Celery("probe", set_as_current=False)
+    app.config_from_object(types.SimpleNamespace(**{**settings, **changes}))
+    return app.backend
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"redis_backend_use_ssl": None}, "redis_backend_use_ssl is not set, so the Redis nodes would be reached in"),
+        (
+            {"result_backend_transport_options": {"master_name": "x", "sentinel_kwargs": {"username": "client"}}},
+            "lacks ssl: True, so the sentinels would be asked in plaintext",
+        ),
+        ({"query": "?ssl_ca_certs=/ca.crt"}, "The URL of the result backend has ssl_ parameters, which Celery drops"),
+        ({"result_backend_transport_options": {"sentinel_kwargs": {"ssl": True}}}, "lacks master_name"),
+    ],
+)
+def test_plaintext_without_a_word_is_refused(changes: dict[str, Any], said: str) -> None:
+    with pytest.raises(ImproperlyConfigured, match=said) as refusal:
+        built(**changes)
+    assert "hidden" not in str(refusal.value)
+
+
+def test_plaintext_that_is_accepted_is_used() -> None:
+    plain = {"master_name": "x", "allow_plaintext": True}
+    backend = built(redis_backend_use_ssl=None, result_backend_transport_options=plain)
+    assert backend.client.connection_pool.connection_class is results.PrimaryConnection
+    assert built().client.connection_pool.connection_class is results.VerifiedPrimaryConnection
 
 
 # Answers that a real server cannot be made to give.
