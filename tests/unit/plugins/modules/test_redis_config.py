@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import ssl
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import redis
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.resultops.celery.tests.unit.replication_set import Process, ReplicationSet, wait_until
 
 SECRET = "p@ss:/w%rd#?&'\"{{ }}\\ with space"
 SETTINGS: dict[str, Any] = {
@@ -372,3 +374,126 @@ def test_a_server_that_refuses_writes_is_managed_all_the_same(redis_server: Any,
     with pytest.raises(redis.ResponseError, match="MISCONF"):
         admin.set("b", 1)
     assert manage({"maxmemory": "55mb"})["changed_settings"] == ["maxmemory"]
+
+
+# --- Replication -----------------------------------------------------------------------------------------------------
+
+REPLICATION: dict[str, Any] = {
+    "masteruser": "replica",
+    "replica-announce-ip": "localhost",
+    "replica-announce-port": 6379,
+    "min-replicas-to-write": 1,
+    "min-replicas-max-lag": 3,
+    "repl-backlog-size": "64mb",
+    "repl-backlog-ttl": 0,
+    "repl-diskless-sync": False,
+    "repl-diskless-sync-delay": 2,
+    "repl-diskless-load": "on-empty-db",
+    "repl-ping-replica-period": 2,
+    "repl-timeout": 30,
+    "repl-disable-tcp-nodelay": True,
+    "replica-priority": 50,
+    "replica-serve-stale-data": False,
+    "replica-read-only": True,
+    "tls-replication": True,
+}
+
+
+@pytest.fixture
+def pair(redis_program: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ReplicationSet]:
+    """A primary and its replica."""
+    with ReplicationSet(tmp_path_factory.mktemp("pair"), redis_program, nodes=2, sentinels=0) as deployed:
+        yield deployed
+
+
+def on(run_on_host: Callable[..., dict[str, Any]], node: Process, tmp_path: Path, **arguments: Any) -> dict[str, Any]:
+    return run_on_host(
+        "redis_config",
+        path=str(tmp_path / f"{node.directory.name}.conf"),
+        unix_socket=str(node.socket),
+        login_user="admin",
+        login_password=node.admin_password,
+        server_binary=str(node.program),
+        **arguments,
+    )
+
+
+def test_replication_is_kept_on_a_primary_and_on_its_replica_alike(
+    pair: ReplicationSet, run_on_host: Any, tmp_path: Path
+) -> None:
+    secret = {"masterauth": pair.passwords["replica"]}
+    already = {"masteruser", "replica-announce-ip", "repl-diskless-load", "replica-read-only", "tls-replication"}
+    for node in pair.nodes:
+        settings = {**REPLICATION, "replica-announce-port": node.port}
+        pid, role = node.pid, node.information()["role"]
+        predicted = on(run_on_host, node, tmp_path, settings=settings, secret_settings=secret, check_mode=True)
+        result = on(run_on_host, node, tmp_path, settings=settings, secret_settings=secret)
+        changed = set(result["changed_settings"])
+        assert REPLICATION.keys() - changed - {"repl-diskless-load"} == already - {"repl-diskless-load"} | {
+            "replica-announce-port"
+        }
+        assert predicted["changed_settings"] == result["changed_settings"]
+        assert result["restart_required"] == []
+        again = on(run_on_host, node, tmp_path, settings=settings, secret_settings=secret)
+        assert (again["changed"], again["diff"]) == (False, [])
+        assert (node.pid, node.information()["role"]) == (pid, role)
+        assert not re.search("replicaof|slaveof", (tmp_path / f"{node.directory.name}.conf").read_text())
+    assert pair.link_is_up(pair.nodes[1])
+
+
+def test_the_password_of_the_link_is_rotated_and_never_shown(
+    pair: ReplicationSet, run_on_host: Any, tmp_path: Path
+) -> None:
+    primary, replica = pair.nodes
+    primary.call("ACL", "SETUSER", "replica", f">{SECRET}")
+    arguments = {"settings": {"masteruser": "replica"}, "secret_settings": {"masterauth": SECRET}}
+    result = on(run_on_host, replica, tmp_path, **arguments)
+    assert result["changed_settings"] == ["masterauth"]
+    printed = json.dumps(result)
+    for secret in (SECRET, pair.passwords["replica"]):
+        assert json.dumps(secret)[1:-1] not in printed
+    assert "masterauth ********" in printed
+    primary.call("ACL", "SETUSER", "replica", "<" + pair.passwords["replica"])
+    before = int(primary.information()["sync_partial_ok"])
+    primary.call("CLIENT", "KILL", "TYPE", "replica")
+    wait_until(lambda: int(primary.information()["sync_partial_ok"]) > before, "The login with the new password")
+    wait_until(lambda: pair.link_is_up(replica), "The link with the new password")
+    assert not on(run_on_host, replica, tmp_path, **arguments)["changed"]
+
+
+def test_drift_on_a_replica_is_put_back_and_it_stays_one(
+    pair: ReplicationSet, run_on_host: Any, tmp_path: Path
+) -> None:
+    replica = pair.nodes[1]
+    settings = {"masteruser": "replica", "replica-priority": 100, "min-replicas-to-write": 0}
+    on(run_on_host, replica, tmp_path, settings=settings)
+    replica.call("CONFIG", "SET", "masteruser", "nobody", "replica-priority", "0", "min-replicas-to-write", "5")
+    result = on(run_on_host, replica, tmp_path, settings=settings)
+    assert result["changed_settings"] == sorted(settings)
+    assert pair.link_is_up(replica)
+
+
+def test_a_replica_that_lost_its_primary_can_be_kept(pair: ReplicationSet, run_on_host: Any, tmp_path: Path) -> None:
+    """It serves no data meanwhile, and still answers to the administrator."""
+    primary, replica = pair.nodes
+    on(run_on_host, replica, tmp_path, settings={"replica-serve-stale-data": False})
+    primary.kill()
+    wait_until(lambda: not pair.link_is_up(replica), "The end of the link")
+    result = on(run_on_host, replica, tmp_path, settings={"replica-serve-stale-data": False, "repl-timeout": 30})
+    assert result["changed_settings"] == ["repl-timeout"]
+
+
+def test_valkey_names_the_login_of_the_link_in_its_own_way(
+    pair: ReplicationSet, run_on_host: Any, tmp_path: Path
+) -> None:
+    replica = pair.nodes[1]
+    arguments = {"settings": {"primaryuser": "other"}, "secret_settings": {"primaryauth": SECRET}}
+    result = on(run_on_host, replica, tmp_path, **arguments)
+    if "valkey" not in replica.program.resolve().name:
+        assert "does not know the directive primaryauth, which stands in secret_settings." in result["msg"]
+        assert json.dumps(SECRET)[1:-1] not in json.dumps(result)
+        return
+    assert result["changed_settings"] == ["primaryauth", "primaryuser"]
+    assert not on(run_on_host, replica, tmp_path, **arguments)["changed"]
+    plain = on(run_on_host, replica, tmp_path, settings={"primaryauth": SECRET})
+    assert plain["msg"] == "settings must not have the secret primaryauth: it belongs into secret_settings."
