@@ -19,6 +19,18 @@ def test_good_accounts():
     assert redis_user_problems(users) == []
 
 
+@pytest.mark.parametrize(
+    "profile",
+    ["admin", "replica", "sentinel", "exporter", "sentinel_client", "sentinel_peer", "sentinel_exporter"],
+)
+def test_accounts_of_the_machinery(profile):
+    assert redis_user_problems([user(profile=profile)]) == []
+    (sentence,) = redis_user_problems([user(profile=profile, key_prefix="app")], "redis_users")
+    assert sentence == (
+        "The user celery in redis_users has a key_prefix, which only the profiles results and broker use."
+    )
+
+
 def test_hashes_replace_the_password():
     assert redis_user_problems([user(password="", password_hashes=["0" * 64])]) == []
 

@@ -90,6 +90,58 @@ def test_a_program_that_does_not_start_says_why(tmp_path: Path) -> None:
         pass
 
 
+def test_the_name_of_the_program_decides_what_is_tried(tmp_path: Path, redis_program: Path) -> None:
+    sentinel = tmp_path / "redis-sentinel"
+    sentinel.symlink_to(redis_program.resolve())
+    for program, as_sentinel, expected in (
+        (redis_program, None, False),
+        (sentinel, None, True),
+        (redis_program, True, True),
+        (sentinel, False, False),
+    ):
+        with _redis.trial_server(parameters(program), as_sentinel) as trial:
+            assert trial
+            assert trial.is_sentinel is expected
+
+
+def test_a_trial_with_a_configuration_says_what_is_wrong_with_it(redis_program: Path) -> None:
+    with _redis.trial_server(parameters(redis_program), configuration="maxclients 77\n") as trial:
+        assert trial
+        assert trial.call("CONFIG", "GET", "maxclients")[1] == "77"
+    with (
+        pytest.raises(_redis.StartError) as refused,
+        _redis.trial_server(parameters(redis_program), configuration="maxclients many\n"),
+    ):
+        pass
+    assert ">>> 'maxclients many'" in refused.value.said
+
+
+def test_sentinel_runs_commands_up_to_the_first_that_is_refused(tmp_path: Path, redis_program: Path) -> None:
+    sentinel = tmp_path / "redis-sentinel"
+    sentinel.symlink_to(redis_program.resolve())
+    commands = [
+        ("ACL", "SETUSER", "one", "on", "nopass", "+ping"),
+        ("ACL", "SETUSER", "two", "+nosuch"),
+        ("ACL", "SETUSER", "three", "on"),
+    ]
+    with _redis.trial_server(parameters(sentinel)) as trial:
+        assert trial
+        done, refused = trial.transaction(commands)
+        assert done == "OK"
+        assert isinstance(refused, _redis.RefusedError)
+        assert trial.call("ACL", "USERS") == ["default", "one"]
+
+
+def test_the_installed_sentinel_is_found(tmp_path: Path, redis_program: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert _redis.sentinel_program(None) is None
+    assert _redis.sentinel_program("/nowhere/redis-sentinel") is None
+    for name in ("valkey-sentinel", "redis-sentinel"):
+        (tmp_path / name).symlink_to(redis_program.resolve())
+        assert _redis.sentinel_program(None) == str(tmp_path / name)
+    assert _redis.sentinel_program(str(redis_program)) == str(redis_program)
+
+
 def test_without_a_program_nothing_is_tried() -> None:
     with _redis.trial_server(parameters("/nowhere/redis-server")) as trial:
         assert trial is None

@@ -54,6 +54,11 @@ def test_the_prefix_is_the_one_that_celery_writes(prefix: str, expected: str) ->
         ([{"name": "a", "key_prefix": "x*"}], "The user a in users has the key_prefix 'x*'"),
         ([{"name": "a", "key_prefix": "x y"}], "The user a in users has the key_prefix 'x y'"),
         ([{"name": "a", "profile": "admin", "key_prefix": "x"}], "which only the profiles results and broker use"),
+        ([{"name": "a", "profile": "sentinel", "key_prefix": "x"}], "which only the profiles results and broker use"),
+        (
+            [{"name": "a", "profile": "exporter", "rules": ["+get"]}],
+            "has rules, which only the profile custom may have",
+        ),
         ([{"name": "a", "profile": "broker"}], "has the profile broker without a key_prefix"),
         ([{"name": "a", "profile": "broker", "key_prefix": "x", "fanout_channels": ["a b"]}], "the entry 'a b' in"),
         ([{"name": "a", "profile": "custom"}], "has the profile custom and therefore needs rules"),
@@ -93,6 +98,40 @@ def test_the_file_is_the_same_whatever_the_order() -> None:
     assert _redis_acl.rendered(declare(one, two)) == _redis_acl.rendered(declare(two, one))
     swapped = {**one, "password": one["previous_password"], "previous_password": EMPTY["password"]}
     assert _redis_acl.rendered(declare(swapped, two)) == _redis_acl.rendered(declare(one, two))
+
+
+MACHINERY = {
+    "admin": "~* &* +@all",
+    "replica": "resetchannels -@all +psync +replconf +ping",
+    "sentinel": (
+        "allchannels -@all +multi +slaveof +ping +exec +subscribe +config|rewrite +role +publish +info "
+        "+client|setname +client|kill +script|kill"
+    ),
+    "exporter": (
+        "resetchannels -@all +ping +info +config|get +client|setname +slowlog|len +slowlog|get +latency|latest "
+        "+latency|histogram"
+    ),
+    "sentinel_client": "resetchannels -@all +sentinel|masters",
+    "sentinel_peer": (
+        "resetchannels &__sentinel__:hello -@all +ping +publish +sentinel|is-master-down-by-addr +client|setname"
+    ),
+    "sentinel_exporter": (
+        "resetchannels -@all +ping +info +sentinel|masters +sentinel|sentinels +sentinel|slaves +sentinel|replicas "
+        "+sentinel|ckquorum +client|setname"
+    ),
+}
+
+
+def test_accounts_of_the_machinery_have_just_these_rights() -> None:
+    assert _redis_acl.FIXED_RULES.keys() == MACHINERY.keys()
+    for profile, rules in MACHINERY.items():
+        user = declare({"name": "a", "profile": profile})["a"]
+        assert user.line.split(" ", 4)[4] == rules
+        assert user.selectors[0].keys == ({"*": frozenset("RW")} if profile == "admin" else {})
+    modern = declare({"name": "a", "profile": "sentinel_client"}, modern=True)["a"]
+    assert modern.line.endswith(" resetchannels -@all +sentinel|masters +client|setinfo")
+    for profile in MACHINERY.keys() - {"sentinel_client"}:
+        assert "setinfo" not in declare({"name": "a", "profile": profile}, modern=True)["a"].line
 
 
 def test_client_setinfo_only_for_servers_that_know_it() -> None:

@@ -15,7 +15,6 @@ from typing import Any
 import pytest
 import redis
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.resultops.celery.plugins.module_utils import _redis_acl
 from ansible_collections.resultops.celery.tests.unit.replication_set import ReplicationSet, wait_until
 
 ADMIN = "admin's own: \\ #1 'secret'"
@@ -537,10 +536,3 @@ def test_each_account_of_a_replication_set_can_do_its_job_and_no_more(replicatio
                 with pytest.raises(redis.exceptions.NoPermissionError):
                     client.execute_command(*command)
             client.close()
-
-
-def test_client_setinfo_is_only_for_those_who_introduce_themselves() -> None:
-    for profile in _redis_acl.FIXED_RULES:
-        line = " ".join(_redis_acl.FIXED_RULES[profile])
-        assert "setinfo" not in line
-    assert set(_redis_acl.LIBRARY_PROFILES) == {"results", "broker", "sentinel_client"}
