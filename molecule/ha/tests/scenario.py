@@ -110,6 +110,10 @@ def pairs(flat: list[Any]) -> dict[str, Any]:
     return dict(zip(flat[::2], flat[1::2], strict=True))
 
 
+def denial(entry: dict[str, Any]) -> str:
+    return f"{entry['username']} {entry['reason']} {entry['object']}"
+
+
 def wait_until(condition: Callable[[], Any], seconds: float, what: Callable[[], object]) -> Any:
     deadline = time.monotonic() + seconds
     while not (found := condition()):
@@ -151,7 +155,7 @@ class Sets(Fleet):
         kept = {f"{node}, server": replies[0] for node, replies in self.nodes(of, log).items()}
         kept |= {f"{node}, sentinel": replies[0] for node, replies in self.sentinels(of, log).items()}
         return {
-            where: [f"{entry['username']} {entry['reason']} {entry['object']}" for entry in map(pairs, entries)]
+            where: [entries] if isinstance(entries, str) else [denial(pairs(entry)) for entry in entries]
             for where, entries in kept.items()
             if entries
         }
