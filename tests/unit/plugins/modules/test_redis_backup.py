@@ -53,7 +53,7 @@ def opened(path: str, target: Path, program: Path) -> _rdb.Contents:
 
 
 def test_a_backup_under_writes_is_of_one_moment(
-    redis_server: Any, redis_program: Path, back_up: Any, tmp_path: Path
+    redis_server: Any, redis_program: Path, back_up: Any, tmp_path: Path, wait_until: Any
 ) -> None:
     """Both keys of a pair are written at once, so every moment has an even number of keys."""
     stop = threading.Event()
@@ -68,6 +68,8 @@ def test_a_backup_under_writes_is_of_one_moment(
     writer = threading.Thread(target=write)
     writer.start()
     try:
+        with redis_server.client() as client:
+            wait_until(lambda: client.dbsize() > 0)
         done = back_up()
     finally:
         stop.set()
