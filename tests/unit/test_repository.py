@@ -81,6 +81,9 @@ def test_no_file_names_a_place_on_one_machine(files: dict[str, str]) -> None:
         "inventories/single/vault_pass.txt",
         "inventories/single/.pki/ca.key",
         "inventories/single/.pki/serial",
+        "inventories/single/backups/redis/results/results-20261125T180000Z.json",
+        "backups/redis/results/results-20261125T180000Z.rdb.enc",
+        "results-20261125T180000Z.rdb.enc",
         "server.pem",
         "server.crt",
         "server.p12",
@@ -134,6 +137,8 @@ def left_out_of_the_tarball(path: str) -> bool:
         "client.pfx",
         "client.pem",
         "client.key",
+        "backups",
+        "results-20261125T180000Z.rdb.enc",
     ],
 )
 def test_a_plain_build_leaves_secrets_out(directory: str, name: str) -> None:
