@@ -189,7 +189,7 @@ class Restore:
         except _rdb.TooNewError as error:
             raise _backup.BackupError(
                 f"{source} was made by {manifest.made_by}, whose format (RDB {manifest.rdb_version}) "
-                f"{target.version.text} on this host cannot read: restore to a server of the same or a later release."
+                f"{target.version.text} on this host cannot read: restore to {manifest.made_by} or a later release."
             ) from error
         if contents.keys != manifest.keys:
             raise _backup.BackupError(f"{source} has {contents.keys} keys, and its manifest says {manifest.keys}.")
