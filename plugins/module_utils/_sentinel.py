@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -118,9 +119,10 @@ class Primary:
         """The lines of its options in a state file that has none."""
         return [line(self.name, option, value) for option, value in self.options.items() if _is_needed(option, value)]
 
-    def takes_for_stock(self, host: str) -> bool:
-        """Whether a monitored host is that of the package's configuration file and cannot be meant here."""
-        return host in LOOPBACK and not LOOPBACK.intersection([self.host, *(node for node, _port in self.nodes)])
+    def takes_for_stock(self, present: Monitored) -> bool:
+        """Whether what is monitored is only what the package's configuration file has, and cannot be meant here."""
+        ours = {self.host, *(node for node, _port in self.nodes)}
+        return present.host in LOOPBACK and not LOOPBACK & ours and not present.knows_others
 
 
 def declared_primaries(declarations: Sequence[Mapping[str, Any]], sentinels: int) -> dict[str, Primary]:
@@ -267,6 +269,19 @@ class Monitored:
     port: str = ""
     quorum: str = ""
     options: dict[str, str] = field(default_factory=dict)
+    knows_others: bool = False
+
+    def is_at(self, host: str, port: int) -> bool:
+        """Whether it is this place, by name or by address."""
+        if self.port != str(port):
+            return False
+        if self.host.lower() == host.lower():
+            return True
+        try:
+            found = socket.getaddrinfo(host, port)
+        except OSError:
+            return False
+        return self.host in {entry[4][0] for entry in found}
 
     def differing(self, primary: Primary) -> list[str]:
         """The options in which it is not as wanted."""
@@ -314,6 +329,8 @@ class State:
             elif directive in OPTION_DEFAULTS and len(entry) > 3:
                 one = found.setdefault(entry[2], Monitored())
                 one.options[directive] = " ".join(entry[3:])
+            elif directive.startswith("known-") and len(entry) > 3:
+                found.setdefault(entry[2], Monitored()).knows_others = True
         return {name: one for name, one in found.items() if one.host}
 
     @property

@@ -292,6 +292,7 @@ server_version:
   sample: 7.0.15
 """
 
+import dataclasses
 import os
 import re
 import time
@@ -340,7 +341,8 @@ NOT_TRIED = frozenset(
 )
 # The last words are only that TLS failed; what is wrong stands before them.
 TLS_PROBLEM = re.compile(r"^\d+:[A-Z] .+? # (.*(?:tls|certificate|private key).*)$", re.IGNORECASE | re.MULTILINE)
-UNREACHED_BY_LOGIN = frozenset({"acl", "auth", "tls"})
+# Nothing runs there, as far as can be known: such a node cannot be the primary of anything.
+SILENT = frozenset({"dns", "refused", "timeout", "unreachable"})
 
 
 class Reconciliation:
@@ -455,7 +457,7 @@ class Reconciliation:
         for name, facts in monitored.items():
             # Passwords are in no answer, but each change of one is in the file at once.
             options = known[name].options if name in known else {}
-            known[name] = _sentinel.Monitored(facts.host, facts.port, facts.quorum, {**options, **facts.options})
+            known[name] = dataclasses.replace(facts, options={**options, **facts.options})
         live = {name: known[name] for name in monitored}
         self._compare_primaries(live)
         self._note(live)
@@ -467,7 +469,9 @@ class Reconciliation:
             monitored = {}
             for facts in map(_topology.pairs, server.call("SENTINEL", "MASTERS")):
                 options = {option: facts[option] for option in _sentinel.OPTION_DEFAULTS if option in facts}
-                monitored[facts["name"]] = _sentinel.Monitored(facts["ip"], facts["port"], facts["quorum"], options)
+                knows_others = (facts["num-slaves"], facts["num-other-sentinels"]) != ("0", "0")
+                place = (facts["ip"], facts["port"], facts["quorum"])
+                monitored[facts["name"]] = _sentinel.Monitored(*place, options, knows_others)
         except _topology.NOT_UNDERSTOOD as error:
             raise _sentinel.SentinelError(
                 f"What the server at {server.where} answers is not what Sentinel would."
@@ -483,9 +487,9 @@ class Reconciliation:
         """What a Sentinel found out by itself stays; a file with which none ever ran holds nothing of that kind."""
         for name, primary in self.primaries.items():
             present = monitored.get(name)
-            if present is None or not has_run or primary.takes_for_stock(present.host):
+            if present is None or not has_run or primary.takes_for_stock(present):
                 seed = self._current(primary)
-                if present is None or (present.host, present.port) != (seed["host"], str(seed["port"])):
+                if present is None or not present.is_at(seed["host"], seed["port"]):
                     self.added.append(name)
                     self.seeds[name] = seed
                     continue
@@ -596,12 +600,19 @@ class Reconciliation:
         if decision.primary:
             return {"host": decision.primary.host, "port": decision.primary.port, "source": decision.source}
         for node in nodes:
-            if node.failure_class in UNREACHED_BY_LOGIN:
-                raise _sentinel.SentinelError(
-                    f"The node {node.address} of the primary {primary.name} runs, but does not say whether it is the "
-                    f"primary ({node.failure_class}): {node.error}"
-                )
+            if node.failure_class and node.failure_class not in SILENT:
+                self._refuse_to_guess(primary, node)
         return {"host": primary.host, "port": primary.port, "source": "initial"}
+
+    def _refuse_to_guess(self, primary: _sentinel.Primary, node: _topology.Node) -> None:
+        sentence = (
+            f"The node {node.address} of the primary {primary.name} runs, but does not say whether it is the primary "
+            f"({node.failure_class}): {node.error}"
+        )
+        if not self.module.check_mode:
+            raise _sentinel.SentinelError(sentence)
+        # A dry run comes before the certificates and accounts that the real one asks with.
+        self.module.warn(f"{sentence} The real run would refuse to guess.")
 
     def _sentinel_login(self) -> dict[str, Any]:
         names = ("user", "password", "previous_password")
@@ -610,7 +621,8 @@ class Reconciliation:
         return {**login, "sentinel_user": self.params["sentinel_user"] or self.params["login_user"]}
 
     def _is_stock(self, primary: _sentinel.Primary, sentinel: _topology.Sentinel) -> bool:
-        return primary.takes_for_stock(sentinel.primary_host)
+        knows_others = sentinel.known_replicas > 0 or sentinel.known_sentinels > 1
+        return primary.takes_for_stock(_sentinel.Monitored(sentinel.primary_host, knows_others=knows_others))
 
     # --- Change
 

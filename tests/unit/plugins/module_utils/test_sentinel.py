@@ -97,12 +97,28 @@ def test_what_is_allowed() -> None:
         assert declare({"auth_password": password})
 
 
-def test_the_packages_host_is_only_ours_where_ours_is_on_this_host() -> None:
-    assert declare({})["results"].takes_for_stock("127.0.0.1")
-    assert not declare({})["results"].takes_for_stock("redis2")
-    assert not declare({})["results"].takes_for_stock("")
-    assert not declare({"host": "localhost"})["results"].takes_for_stock("127.0.0.1")
-    assert not declare({"nodes": [{"host": "::1", "port": 1}]})["results"].takes_for_stock("127.0.0.1")
+def test_the_packages_primary_is_one_on_this_host_that_knows_nobody() -> None:
+    stock = _sentinel.Monitored("127.0.0.1", "6379", "2")
+    assert declare({})["results"].takes_for_stock(stock)
+    assert not declare({})["results"].takes_for_stock(_sentinel.Monitored("redis2", "6379", "2"))
+    assert not declare({})["results"].takes_for_stock(_sentinel.Monitored())
+    assert not declare({})["results"].takes_for_stock(_sentinel.Monitored("127.0.0.1", knows_others=True))
+    assert not declare({"host": "localhost"})["results"].takes_for_stock(stock)
+    assert not declare({"nodes": [{"host": "::1", "port": 1}]})["results"].takes_for_stock(stock)
+    assert {name: one.knows_others for name, one in _sentinel.State(STATE).monitored.items()} == {
+        "results": True,
+        "mymaster": True,
+    }
+
+
+def test_a_place_is_the_same_by_name_and_by_address() -> None:
+    one = _sentinel.Monitored("127.0.0.1", "6379", "2")
+    assert one.is_at("127.0.0.1", 6379)
+    assert one.is_at("localhost", 6379)
+    assert not one.is_at("localhost", 6380)
+    assert not one.is_at("127.0.0.2", 6379)
+    assert not one.is_at("no-such-host.invalid", 6379)
+    assert _sentinel.Monitored("Redis1", "6379").is_at("redis1", 6379)
 
 
 @pytest.mark.parametrize(

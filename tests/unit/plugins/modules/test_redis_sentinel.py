@@ -502,6 +502,27 @@ def test_the_packages_primary_is_not_taken_for_ours(one_node: ReplicationSet, ma
     assert not manage(one_node, primaries=ours)["changed"]
 
 
+def test_a_file_with_which_no_sentinel_ran_holds_no_knowledge(one_node: ReplicationSet, manage: Run) -> None:
+    """What half a run left behind before a failover is asked for again."""
+    sentinel = one_node.sentinels[0]
+    text = "sentinel monitor results 127.0.0.5 1 1\n"
+    sentinel.state_file.write_text(text)
+    result = manage(one_node)
+    assert result["seeded"] == {PRIMARY_NAME: {**one_node.nodes[0].address, "source": "initial"}}
+    sentinel.state_file.write_text(text + "sentinel myid 5bd5b91677040cfb4c01b7315c5ee87b9f6d6a0a\n")
+    assert manage(one_node)["added"] == []
+    assert text in sentinel.state_file.read_text()
+
+
+def test_a_dry_run_warns_where_the_real_one_would_refuse_to_guess(one_node: ReplicationSet, manage: Run) -> None:
+    absent = str(one_node.directory / "not-there-yet.crt")
+    arguments = {"ca_file": absent, "certificate_file": absent, "private_key_file": absent}
+    predicted = manage(one_node, check_mode=True, **arguments)
+    assert predicted["added"] == [PRIMARY_NAME]
+    assert "runs, but does not say whether it is the primary" in json.dumps(predicted["warnings"])
+    assert "runs, but does not say whether it is the primary" in manage(one_node, **arguments)["msg"]
+
+
 def test_options_are_restored_in_the_file_of_a_stopped_sentinel(running: ReplicationSet, manage: Run) -> None:
     sentinel = running.sentinels[0]
     sentinel.kill()
