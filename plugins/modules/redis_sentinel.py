@@ -644,8 +644,10 @@ class Reconciliation:
         """Ask a server, which is the same program: Sentinel 8.0 takes any word for a directive."""
         names = [name for name in sorted(self.settings) if not name.startswith("sentinel ")]
         with _redis.trial_server(self.params, as_sentinel=False) as trial:
-            known = _topology.pairs(trial.call("CONFIG", "GET", *names)) if trial and names else None
-        for name in names if known is not None else ():
+            if trial is None or not names:
+                return
+            known = _topology.pairs(trial.call("CONFIG", "GET", *names))
+        for name in names:
             if name not in known:
                 raise _sentinel.SentinelError(
                     f"Sentinel {self._version()} does not know the directive {name}, which stands in "
