@@ -16,6 +16,7 @@ import threading
 import time
 import types
 from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -199,14 +200,29 @@ def test_every_serializer_and_compression(
     assert str(found["result"]) == "wrong"
 
 
-def test_the_payload_is_that_of_celery(pair: ReplicationSet) -> None:
-    ours, stock = (application(pair, name).backend for name in ("fast", "stock"))
-    ours.store_result("one", VALUE, states.SUCCESS)
-    stock.store_result("two", VALUE, states.SUCCESS)
-    one, two = (ours.decode(ours.get(key_of(task))) for task in ("one", "two"))
-    for meta in (one, two):
-        del meta["date_done"], meta["task_id"]
-    assert one == two
+ZONES = [{}, {"timezone": "Europe/Berlin"}, {"enable_utc": False}, {"timezone": "Asia/Kolkata", "enable_utc": False}]
+
+
+@pytest.mark.parametrize("zone", ZONES, ids=str)
+@pytest.mark.parametrize("state", [states.SUCCESS, states.FAILURE, states.STARTED, states.REVOKED])
+def test_the_payload_is_that_of_celery(pair: ReplicationSet, state: str, zone: dict[str, Any]) -> None:
+    request = types.SimpleNamespace(group="g", parent_id="p", task="shop.add", args=(1,), kwargs={}, hostname="w")
+    request.retries, request.delivery_info, request.children = 0, {"routing_key": "q"}, []
+    metas = []
+    for name in ("fast", "stock"):
+        backend = application(pair, name, result_extended=True, **zone).backend
+        value = ValueError("wrong") if state in states.EXCEPTION_STATES else VALUE
+        backend.store_result(name, value, state, traceback="lines", request=request)
+        metas.append(backend.decode(backend.get(key_of(name))))
+    assert [meta.pop("task_id") for meta in metas] == ["fast", "stock"]
+    dates = [meta.pop("date_done") for meta in metas]
+    assert metas[0] == metas[1]
+    if state in states.READY_STATES:
+        one, two = map(datetime.fromisoformat, dates)
+        assert timedelta(0) <= two - one < timedelta(seconds=5)
+        assert one.utcoffset() == two.utcoffset()
+    else:
+        assert dates == [None, None]
 
 
 def test_a_failure_is_replaced_by_a_success(pair: ReplicationSet) -> None:
