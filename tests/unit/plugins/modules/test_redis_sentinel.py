@@ -26,6 +26,9 @@ from ansible_collections.resultops.celery.tests.unit.replication_set import (
 
 Run = Callable[..., dict[str, Any]]
 
+# All that a password may have which Sentinel writes without quotes.
+EVERY_CHARACTER = "".join(chr(code) for code in range(33, 127) if chr(code) not in "\"'") + "é€"
+
 STOCK = """\
 # Example sentinel.conf
 protected-mode no
@@ -187,9 +190,9 @@ def test_options_change_while_it_runs(running: ReplicationSet, manage: Run) -> N
         "down_after": 2500,
         "failover_timeout": 20000,
         "parallel_syncs": 2,
-        "auth_password": "new-%&",
+        "auth_password": EVERY_CHARACTER,
     }
-    running.nodes[0].call("ACL", "SETUSER", "sentinel", ">new-%&")
+    running.nodes[0].call("ACL", "SETUSER", "sentinel", f">{EVERY_CHARACTER}")
     arguments = {"primaries": [primary(running, **changes)]}
     predicted = manage(running, check_mode=True, **arguments)
     assert running.seen_by(sentinel)["down-after-milliseconds"] == "1000"
