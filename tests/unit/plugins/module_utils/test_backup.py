@@ -207,6 +207,12 @@ def test_a_length_without_measure_is_not_read(tmp_path: Path) -> None:
     assert refusal(tmp_path / "x") == "is damaged: its manifest cannot be read."
 
 
+def test_a_manifest_without_measure_is_not_read(file: Path) -> None:
+    manifest = _backup.json.dumps(_backup.read_manifest(str(file)).as_dict()).encode() + b" " * 70_000
+    file.write_bytes(_backup.MAGIC + bytes(16) + len(manifest).to_bytes(4, "big") + manifest + bytes(80))
+    assert refusal(file) == "is damaged: its manifest cannot be read."
+
+
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(_backup.BackupError, match="cannot be read: No such file or directory"):
         _backup.read_manifest(str(tmp_path / "x"))

@@ -160,6 +160,18 @@ def test_a_save_that_fails_is_a_sentence(redis_server: Any, server: _redis.Serve
         pytest.fail("There is nothing to read.")
 
 
+def test_a_file_from_before_is_not_taken_for_the_new_one(
+    server: _redis.Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.call("SAVE")
+    monkeypatch.setattr(_redis_data, "_save", lambda *_arguments: None)
+    with (
+        pytest.raises(_redis.RedisError, match=r"dump\.rdb is still the file from before"),
+        _redis_data.snapshot(server, 30),
+    ):
+        pytest.fail("There is nothing to read.")
+
+
 def test_a_disk_without_room_is_refused_before(server: _redis.Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_redis_data.shutil, "disk_usage", lambda _path: Usage())
     server.call("SET", "a", "x" * 3_000_000)
