@@ -22,9 +22,9 @@ description:
   - Refuses before it changes anything if the sentinels have no quorum or do not agree, or if no replica is in sync.
   - What fails midway is undone. If the failover happened already, it is completed instead, because only that loses
     nothing.
-  - If the module itself is killed before the failover begins, writes go on by themselves after 2 seconds. If it is
-    killed later, they stay paused for up to 20 seconds, in which the sentinels demote the old primary, so that it never
-    accepts what would be lost.
+  - If the module itself is killed before it tells a sentinel to begin, writes go on by themselves after 2 seconds. If
+    it is killed later, the old primary stays paused for up to 20 seconds, in which the sentinels demote it, so that it
+    never accepts what would be lost; clients go on as soon as the new primary has a replica.
 options:
   away_from:
     description:
@@ -423,9 +423,9 @@ class HandOver:
 
     def _switch(self, leader: Watcher) -> None:
         usual_timeout = leader.failover_timeout
+        self._pause(LONG_PAUSE_MILLISECONDS)
         self.leader = leader
         leader.failover()
-        self._pause(LONG_PAUSE_MILLISECONDS)
         if not self._until(lambda: self._is_new(leader.successor())):
             raise _redis.RedisError(
                 f"The sentinel {leader.address} did not promote {self.new} within {SWITCH_SECONDS} seconds."
@@ -509,9 +509,12 @@ class HandOver:
     # --- afterwards ---
 
     def _wait_for_links(self) -> None:
+        """Wait for the links of the old primary and of all that had one before."""
         decision = _topology.Decision(self.new, "sentinels")
+        expected = {self.old, self.new, *(node.address for node in self.nodes if node.link_up)}
+        options = [address.option for address in expected]
         while True:
-            nodes, _sentinels = _topology.ask({**self.params, "sentinels": []})
+            nodes, _sentinels = _topology.ask({**self.params, "nodes": options, "sentinels": []})
             problems = _topology.assess(nodes, [], decision)["links"]
             if not problems:
                 return
