@@ -208,7 +208,7 @@ def test_a_length_without_measure_is_not_read(tmp_path: Path) -> None:
 
 
 def test_a_manifest_without_measure_is_not_read(file: Path) -> None:
-    manifest = _backup.json.dumps(_backup.read_manifest(str(file)).as_dict()).encode() + b" " * 70_000
+    manifest = _backup.json.dumps(_backup.read_manifest(str(file)).as_dict()).encode().rjust(70_000)
     file.write_bytes(_backup.MAGIC + bytes(16) + len(manifest).to_bytes(4, "big") + manifest + bytes(80))
     assert refusal(file) == "is damaged: its manifest cannot be read."
 
