@@ -234,6 +234,14 @@ def rendered(settings: Mapping[str, list[str]]) -> str:
     return _redis_settings.rendered(settings, HEADER)
 
 
+def same(name: str, wanted: list[str], live: str) -> bool:
+    """Whether the running Sentinel already does what is wanted."""
+    text = _redis_settings.argument(wanted, name)
+    if name.startswith("sentinel ") and text.lower() not in ("yes", "no"):
+        return text == live
+    return _redis_settings.same(name, wanted, live)
+
+
 def shown(name: str, value: str) -> str:
     """A value as it may be printed."""
     return _redis_settings.MASK if name in SECRETS and value else value

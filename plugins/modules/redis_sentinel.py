@@ -444,7 +444,7 @@ class Reconciliation:
                 f"{self.params['state_file']}."
             )
         # Both are whole seconds: a file that was changed in the second of the start does not count as younger.
-        self.started = int(time.time()) - int(facts["uptime_in_seconds"]) + 1
+        self.started = int(time.time()) - int(facts.get("uptime_in_seconds", "0")) + 1
         return server
 
     def _compare(self, server: _redis.Server, managed: _redis.ManagedFile) -> None:
@@ -519,9 +519,9 @@ class Reconciliation:
         running = self._running(managed)
         for name in sorted(self.settings):
             if name in self.live:
-                if not _redis_settings.same(name, self.settings[name], self.live[name]):
+                if not _sentinel.same(name, self.settings[name], self.live[name]):
                     self.different.append(name)
-            elif name in running and not _redis_settings.same(name, self.settings[name], running[name]):
+            elif name in running and not _sentinel.same(name, self.settings[name], running[name]):
                 self.restart_required.append(name)
         self._compare_tls_files(running)
         self._note_settings(running)
@@ -631,7 +631,10 @@ class Reconciliation:
         self._refuse_unknown()
         settings = {name: words for name, words in self.settings.items() if name not in NOT_TRIED}
         files = [self._argument(name) for name in settings if re.fullmatch(r"tls-.+-(file|dir)", name)]
-        if not all(os.path.exists(file) for file in files):
+        if files and all(os.path.exists(file) for file in files):
+            # Without a port, only this makes it read the files.
+            settings["tls-replication"] = ["yes"]
+        else:
             settings = {name: words for name, words in settings.items() if not name.startswith("tls-")}
         try:
             with _redis.trial_server(self.params, True, _sentinel.rendered(settings)) as trial:

@@ -342,7 +342,7 @@ class ReplicationSet:
         program: Path,
         nodes: int = 3,
         sentinels: int = 3,
-        down_after: int = 1000,
+        down_after: int = 2000,
         failover_timeout: int = 5000,
         node_settings: dict[str, str] | None = None,
         sentinel_settings: dict[str, str] | None = None,

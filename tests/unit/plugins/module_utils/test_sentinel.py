@@ -163,6 +163,26 @@ def test_the_managed_file() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("name", "wanted", "live", "expected"),
+    [
+        ("sentinel sentinel-pass", "Secret", "secret", False),
+        ("sentinel sentinel-pass", "1k", "1000", False),
+        ("sentinel sentinel-pass", "same", "same", True),
+        ("sentinel announce-ip", "", "", True),
+        ("sentinel announce-port", 0, "0", True),
+        ("sentinel resolve-hostnames", True, "yes", True),
+        ("sentinel resolve-hostnames", "YES", "yes", True),
+        ("sentinel resolve-hostnames", "no", "yes", False),
+        ("maxclients", "1k", "1000", True),
+        ("tls-cert-file", "/A", "/a", False),
+    ],
+)
+def test_when_a_value_is_the_same(name: str, wanted: Any, live: str, expected: bool) -> None:
+    words = _sentinel.checked({name: wanted}, "settings")[name]
+    assert _sentinel.same(name, words, live) is expected
+
+
 def test_words_are_those_of_the_server() -> None:
     assert _sentinel.words("  # comment") == _sentinel.words("") == []
     assert _sentinel.words('a "b \\"c\\" \\\\ \\n\\x41" \'d "e" \\\' f\' g#h') == [

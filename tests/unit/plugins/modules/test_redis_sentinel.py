@@ -169,7 +169,7 @@ def test_a_second_primary_comes_and_goes_without_a_restart(replication_set: Repl
     assert added["seeded"]["other"] == {**replication_set.nodes[1].address, "source": "initial"}
     assert not manage(replication_set, primaries=both)["changed"]
     seen = replication_set.seen_by(replication_set.sentinels[0], "other")
-    assert (seen["down-after-milliseconds"], seen["quorum"]) == ("1000", "2")
+    assert (seen["down-after-milliseconds"], seen["quorum"]) == ("2000", "2")
     wait_until(
         lambda: "disconnected" not in replication_set.seen_by(replication_set.sentinels[0], "other")["flags"],
         "The login on the second primary",
@@ -195,7 +195,7 @@ def test_options_change_while_it_runs(running: ReplicationSet, manage: Run) -> N
     running.nodes[0].call("ACL", "SETUSER", "sentinel", f">{EVERY_CHARACTER}")
     arguments = {"primaries": [primary(running, **changes)]}
     predicted = manage(running, check_mode=True, **arguments)
-    assert running.seen_by(sentinel)["down-after-milliseconds"] == "1000"
+    assert running.seen_by(sentinel)["down-after-milliseconds"] == "2000"
     result = manage(running, **arguments)
     wanted = ["down-after-milliseconds", "failover-timeout", "parallel-syncs", "auth-pass"]
     assert result["changed_options"] == [f"{PRIMARY_NAME} {option}" for option in wanted]
@@ -531,7 +531,7 @@ def test_options_are_restored_in_the_file_of_a_stopped_sentinel(running: Replica
     sentinel.kill()
     text = sentinel.state_file.read_text()
     broken = text.replace(f"sentinel auth-user {PRIMARY_NAME} sentinel\n", "").replace(
-        "milliseconds results 1000", "milliseconds results 1"
+        "milliseconds results 2000", "milliseconds results 1"
     )
     assert broken != text
     sentinel.state_file.write_text(broken + f"sentinel parallel-syncs {PRIMARY_NAME} 9\n")
@@ -562,6 +562,7 @@ BAD_SETTINGS = [
     ({"no-such-thing": 1}, "does not know the directive no-such-thing, which stands in settings"),
     ({"maxclients": "many"}, "settings.maxclients is refused by Sentinel "),
     ({"tls-protocols": "SSLv1"}, "settings are refused by Sentinel: Invalid tls-protocols specified"),
+    ({"tls-protocols": "SSLv1", "tls-replication": False}, "settings are refused by Sentinel: Invalid tls-protocols"),
     ({"sentinel announce-port": "many"}, "settings.sentinel announce-port is refused by Sentinel"),
     ({"sentinel resolve-hostnames": "perhaps"}, "settings.sentinel resolve-hostnames is refused by Sentinel"),
     (
@@ -579,6 +580,9 @@ BAD_SETTINGS = [
 
 def test_settings_that_cannot_be_right_change_nothing(one_node: ReplicationSet, manage: Run) -> None:
     sentinel = one_node.sentinels[0]
+    strange = one_node.authority.issue("strange")[1]
+    mismatch = manage(one_node, settings={"tls-key-file": str(strange)})["msg"]
+    assert re.match(r"settings are refused by Sentinel: Failed to load private key: .+strange.key", mismatch)
     for settings, sentence in BAD_SETTINGS:
         assert sentence in manage(one_node, settings=settings)["msg"]
         assert sorted(os.listdir(sentinel.directory)) == ["users.acl"]
