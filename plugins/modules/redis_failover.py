@@ -135,10 +135,11 @@ PAUSE_MILLISECONDS = 2000
 # From the failover on, the old primary must not write until the sentinels have demoted it, which takes them 10 to 18 s.
 LONG_PAUSE_MILLISECONDS = 20000
 # A sentinel sees that a replica was promoted when it asks for its INFO. It does so 1 s after the last time once the
-# failover began, and needs up to 3 of its ticks of 0.1 s until the promotion.
-SENTINEL_INFO_SECONDS = 1.0
-AIM_SECONDS = 0.6
-LATEST_SECONDS = 0.68
+# failover began, and sends the promotion in its third tick from then on. Ticks take up to 0.1 s. Whoever is later than
+# 0.8 s waits for one more second, in which writes are paused: rather wait for the next moment, but not for ever.
+AIM_SECONDS = 0.7
+LATEST_SECONDS = 0.8
+MOST_MOMENTS = 3
 # Replicas that hear nothing for repl-timeout break the link, so that there must be some pings.
 MOST_PING_SECONDS = 45
 SWITCH_SECONDS = 10
@@ -354,17 +355,21 @@ class HandOver:
     # --- the hand-over ---
 
     def _hand_over(self) -> None:
-        reason = ""
+        reason = f"no sentinel saw {self.new} as a healthy replica"
+        missed = 0
         while True:
             leader = self._moment()
             if leader is None:
                 raise _redis.RedisError(
-                    f"Nothing was handed over within {self.params['timeout']} seconds (timeout): "
-                    f"{reason or f'no sentinel saw {self.new} as a healthy replica'}."
+                    f"Nothing was handed over within {self.params['timeout']} seconds (timeout): {reason}."
                 )
+            latest = time.monotonic() + LATEST_SECONDS - AIM_SECONDS
+            self.pause_began = time.monotonic()
             try:
                 self._pause(PAUSE_MILLISECONDS)
-                if self._caught_up():
+                caught_up = self._caught_up()
+                missed += time.monotonic() > latest
+                if caught_up and (time.monotonic() <= latest or missed >= MOST_MOMENTS):
                     self._switch(leader)
                     return
             except BaseException:
@@ -381,7 +386,7 @@ class HandOver:
                 if age is not None and age < AIM_SECONDS:
                     time.sleep(AIM_SECONDS - age)
                     age = self._age(watcher)
-                if age is not None and AIM_SECONDS <= age <= LATEST_SECONDS:
+                if age is not None and AIM_SECONDS <= age <= (AIM_SECONDS + LATEST_SECONDS) / 2:
                     return watcher
             time.sleep(WATCH_SECONDS)
         return None
@@ -394,7 +399,6 @@ class HandOver:
         return int(known["info-refresh"]) / 1000
 
     def _pause(self, milliseconds: int) -> None:
-        self.pause_began = self.pause_began or time.monotonic()
         self.servers[self.old].call("CLIENT", "PAUSE", str(milliseconds), "WRITE")
 
     def _resume(self) -> None:
