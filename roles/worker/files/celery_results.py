@@ -253,6 +253,7 @@ class OneTrip:
         self._patience = float(wanted.get("retry_seconds", RETRY_SECONDS))
         self._replicas = int(wanted.get("durable_replicas", 1)) if self.durable else 0
         self._wait = int(wanted.get("durable_timeout_ms", 500))
+        self._extended = bool(self.app.conf.find_value_for_key("extended", "result"))
         self._unfinished: tuple[bytes, str] = (b"", "")
         # Without a time limit of the socket, a server that hangs would hold up a worker for ever.
         limit = self.connparams.get("socket_timeout")
@@ -388,10 +389,7 @@ class OneTrip:
         request: Any = None,
         **_options: Any,
     ) -> Any:
-        # Celery takes a sixth of the time of a store to find out what time it is; without that it is the same here.
-        meta = self._get_result_meta(result=result, state=states.STARTED, traceback=traceback, request=request)
-        meta["status"] = state
-        meta["date_done"] = datetime.now(self.app.timezone).isoformat() if state in states.READY_STATES else None
+        meta = self._meta(result, state, traceback, request)
         meta["task_id"] = bytes_to_str(task_id)
         try:
             value = self._checked(self.encode(meta))
@@ -419,6 +417,26 @@ class OneTrip:
         """Store what is no result of a task: a group."""
         expires = self.failure_expires if state == states.FAILURE else self.expires
         self._write(key, self._checked(value), expires, ANYTHING, keep=False)
+
+    def _meta(self, result: Any, state: str, traceback: Any, request: Any) -> dict[str, Any]:
+        """Return what Celery returns; its own way to the time and to the settings takes a sixth of a store."""
+        done = datetime.now(self.app.timezone).isoformat() if state in states.READY_STATES else None
+        if self._extended:
+            # What is not ready gets no date, and for the rest the state does not matter.
+            meta = self._get_result_meta(result=result, state=states.STARTED, traceback=traceback, request=request)
+            return {**meta, "status": state, "date_done": done}
+        meta = {
+            "status": state,
+            "result": result,
+            "traceback": traceback,
+            "children": self.current_task_children(request),
+            "date_done": done,
+        }
+        if request and getattr(request, "group", None):
+            meta["group_id"] = request.group
+        if request and getattr(request, "parent_id", None):
+            meta["parent_id"] = request.parent_id
+        return meta
 
     def _checked(self, value: Any) -> bytes:
         value = ensure_bytes(value)

@@ -203,14 +203,15 @@ def test_every_serializer_and_compression(
 ZONES = [{}, {"timezone": "Europe/Berlin"}, {"enable_utc": False}, {"timezone": "Asia/Kolkata", "enable_utc": False}]
 
 
+@pytest.mark.parametrize("extended", [True, False], ids=["extended", "plain"])
 @pytest.mark.parametrize("zone", ZONES, ids=str)
 @pytest.mark.parametrize("state", [states.SUCCESS, states.FAILURE, states.STARTED, states.REVOKED])
-def test_the_payload_is_that_of_celery(pair: ReplicationSet, state: str, zone: dict[str, Any]) -> None:
+def test_the_payload_is_that_of_celery(pair: ReplicationSet, state: str, zone: dict[str, Any], extended: bool) -> None:
     request = types.SimpleNamespace(group="g", parent_id="p", task="shop.add", args=(1,), kwargs={}, hostname="w")
     request.retries, request.delivery_info, request.children = 0, {"routing_key": "q"}, []
     metas = []
     for name in ("fast", "stock"):
-        backend = application(pair, name, result_extended=True, **zone).backend
+        backend = application(pair, name, result_extended=extended, **zone).backend
         value = ValueError("wrong") if state in states.EXCEPTION_STATES else VALUE
         backend.store_result(name, value, state, traceback="lines", request=request)
         metas.append(backend.decode(backend.get(key_of(name))))
