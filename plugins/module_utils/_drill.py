@@ -12,6 +12,7 @@ from typing import Any, Optional
 STOCK_PROFILE = "celery-defaults"
 LOSSLESS_DRILLS = ("planned", "rolling")
 COLUMNS = ("drill", "profile", "engine", "acknowledged", "lost", "failed", "blocked_ms_max", "recovered_ms", "healed")
+COUNTS = {"acknowledged": "acknowledged", "lost": "lost", "failed": "failed_stores"}
 FIGURES = ("acknowledged", "lost", "failed", "blocked_ms_max", "recovered_ms")
 
 
@@ -29,6 +30,7 @@ def drill_rows(
     writers = list(writers)
     recovered, unrecovered = _recovered(watch, broken_at, restored_at)
     problems = [*problems, *unrecovered]
+    remarks = _evictions(watch)
     common = {"drill": drill, "engine": engine, "recovered_ms": recovered, "healed": not problems}
     rows = []
     for stock in (False, True):
@@ -36,7 +38,7 @@ def drill_rows(
         if own or not stock:
             figures, notes = _figures(own)
             row = {**common, **figures, "profile": STOCK_PROFILE if stock else profile}
-            rows.append(_row(row, [*problems, *notes]))
+            rows.append(_row(row, [*problems, *notes, *remarks]))
     return rows
 
 
@@ -61,7 +63,7 @@ def _figures(writers: list[Mapping[str, Any]]) -> tuple[dict[str, Any], list[str
         notes += _remarks(writer)
     free = [writer["result"]["blocked_ms"] for writer in counted if not writer.get("cut_off")]
     figures: dict[str, Any] = {
-        name: sum(writer["result"][name] for writer in counted) for name in ("acknowledged", "lost", "failed")
+        figure: sum(writer["result"][name] for writer in counted) for figure, name in COUNTS.items()
     }
     figures["blocked_ms_max"] = max(free, default=None)
     if notes and len(counted) < len(writers):
@@ -76,7 +78,7 @@ def _remarks(writer: Mapping[str, Any]) -> list[str]:
     if writer.get("cut_off"):
         remarks.append(
             f"{writer['host']} was on the side of the cut-off primary: {found['acknowledged']} acknowledged, "
-            f"{found['lost']} lost, {found['failed']} failed, blocked for {found['blocked_ms']} ms."
+            f"{found['lost']} lost, {found['failed_stores']} failed, blocked for {found['blocked_ms']} ms."
         )
     if found.get("unfinished"):
         remarks.append(f"{found['unfinished']} stores on {writer['host']} had not ended when the drill did.")
@@ -85,6 +87,15 @@ def _remarks(writer: Mapping[str, Any]) -> list[str]:
     if not found.get("deleted", True):
         remarks.append(f"The results of {writer['host']} were not deleted and expire by themselves.")
     return remarks
+
+
+def _evictions(watch: Mapping[str, Any]) -> list[str]:
+    if not watch.get("evicted"):
+        return []
+    return [
+        f"The primaries evicted {watch['evicted']} keys, because maxmemory was reached, and what they evict counts as "
+        "lost: raise maxmemory, or lower failover_drill_rate."
+    ]
 
 
 def _recovered(

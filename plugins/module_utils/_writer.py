@@ -71,6 +71,8 @@ def application(settings: ModuleType, expires: int, stock: bool) -> Any:
     if stock:
         os.environ["CELERY_RESULT_BACKEND"] = url = stock_url(str(url))
     app.conf.update(result_backend=url, result_expires=expires)
+    # Celery learns of classes of one's own when it reads its settings, and a URL from the environment comes before.
+    app.loader.override_backends = app.conf.override_backends or {}
     return app
 
 
@@ -309,7 +311,7 @@ def examine(app: Any, directory: str, redact: client.Redactor) -> dict[str, Any]
     found = {
         "acknowledged": len(acknowledged),
         "lost": len(lost),
-        "failed": len(failed),
+        "failed_stores": len(failed),
         "unfinished": sum(record.outcome == UNFINISHED for record in failed),
         "blocked_ms": round(longest * 1000),
         "blocked_at": round(began, 3),

@@ -138,6 +138,11 @@ disturbances:
       description: What was wrong at first.
       type: str
       sample: redis1:6379 takes no writes.
+evicted:
+  description: How many keys the primaries evicted meanwhile, because C(maxmemory) was reached.
+  returned: success
+  type: int
+  sample: 0
 primaries:
   description: The primaries that were agreed and took writes, in the order in which they appeared.
   returned: success
@@ -155,10 +160,12 @@ primaries:
 """
 
 import os
+import re
 import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any, Optional
 
 from ansible.module_utils.basic import AnsibleModule
@@ -220,6 +227,7 @@ class Watch:
             for sentinel in wanted["sentinels"]
         ]
         self._writes: dict[Address, Questioner] = {}
+        self._evicted: dict[Address, tuple[int, int]] = {}
         self._well = time.monotonic()
         self.disturbances: list[dict[str, Any]] = []
         self.primaries: list[dict[str, Any]] = []
@@ -241,9 +249,14 @@ class Watch:
         found = server.call("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._wanted["primary_name"])
         return (str(found[0]), int(found[1])) if found else None
 
-    @staticmethod
-    def _write(server: Any) -> bool:
-        return bool(server.call("SET", KEY, "1", "PX", KEY_MILLISECONDS))
+    def _write(self, address: Address, server: Any) -> bool:
+        taken = bool(server.call("SET", KEY, "1", "PX", KEY_MILLISECONDS))
+        found = re.search(r"^evicted_keys:(\d+)", server.call("INFO", "stats"), re.MULTILINE)
+        evicted = int(found[1]) if found else 0
+        first, last = self._evicted.get(address, (evicted, evicted))
+        # A server that was started again counts from 0.
+        self._evicted[address] = (min(first, evicted), max(last, evicted))
+        return taken
 
     def _problem(self) -> str:
         """Say what is wrong now, or nothing."""
@@ -255,7 +268,7 @@ class Watch:
         }
         for address in named - set(self._writes):
             connection = self._connection(address[0], address[1], "login_user", "login_password")
-            self._writes[address] = Questioner(connection, self._wanted["interval"], self._write)
+            self._writes[address] = Questioner(connection, self._wanted["interval"], partial(self._write, address))
         for address in set(self._writes) - named:
             self._writes.pop(address).end()
         if not named:
@@ -271,6 +284,10 @@ class Watch:
     def _remember(self, primary: str) -> None:
         if not self.primaries or self.primaries[-1]["primary"] != primary:
             self.primaries.append({"at": round(time.time(), 3), "primary": primary})
+
+    @property
+    def evicted(self) -> int:
+        return sum(last - first for first, last in self._evicted.values())
 
     def look(self) -> bool:
         """Look once; tell whether all is well."""
@@ -341,9 +358,14 @@ def main() -> None:
     if not os.path.isdir(wanted["directory"]):
         module.fail_json(msg=f"The directory {wanted['directory']} does not exist.")
     if module.check_mode:
-        module.exit_json(changed=False, disturbances=[], primaries=[])
+        module.exit_json(changed=False, disturbances=[], primaries=[], evicted=0)
     seen = watch(wanted)
-    module.exit_json(changed=False, disturbances=seen.disturbances[:MOST_DISTURBANCES], primaries=seen.primaries)
+    module.exit_json(
+        changed=False,
+        disturbances=seen.disturbances[:MOST_DISTURBANCES],
+        primaries=seen.primaries,
+        evicted=seen.evicted,
+    )
 
 
 if __name__ == "__main__":

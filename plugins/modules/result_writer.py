@@ -147,7 +147,7 @@ lost_examples:
   type: list
   elements: str
   sample: []
-failed:
+failed_stores:
   description: How many stores raised an error or did not end in time.
   returned: success and O(state=examined)
   type: int
@@ -186,7 +186,7 @@ deleted:
   sample: true
 not_deleted:
   description: Why the results were not deleted.
-  returned: when they were not
+  returned: when they were not deleted
   type: str
   sample: "TimeoutError: Timeout reading from redis1:6379"
 """

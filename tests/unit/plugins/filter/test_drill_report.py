@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from ansible_collections.resultops.celery.plugins.filter import drill_report as plugin
 
-FOUND = {"acknowledged": 10, "lost": 0, "failed": 0, "blocked_ms": 20}
+FOUND = {"acknowledged": 10, "lost": 0, "failed_stores": 0, "blocked_ms": 20}
 
 
 def test_the_filter_gives_rows() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from ansible_collections.resultops.celery.plugins.module_utils import _drill
 
-FOUND = {"acknowledged": 1000, "lost": 0, "failed": 0, "unfinished": 0, "blocked_ms": 900, "deleted": True}
+FOUND = {"acknowledged": 1000, "lost": 0, "failed_stores": 0, "unfinished": 0, "blocked_ms": 900, "deleted": True}
 QUIET: dict[str, Any] = {"disturbances": []}
 KEYS = ["drill", "profile", "engine", "acknowledged", "lost", "failed", "blocked_ms_max", "recovered_ms", "healed"]
 
@@ -29,7 +29,7 @@ def watch(*periods: tuple[float, float | None]) -> dict[str, Any]:
 
 
 def test_a_row_has_the_sums_of_all_writers_and_their_longest_block() -> None:
-    [row] = rows(writer(), writer("worker2", blocked_ms=2400, failed=3, lost=1), watch=watch((100.0, 102.4)))
+    [row] = rows(writer(), writer("worker2", blocked_ms=2400, failed_stores=3, lost=1), watch=watch((100.0, 102.4)))
     assert row == {
         "drill": "kill",
         "profile": "fast",
@@ -51,7 +51,7 @@ def test_a_writer_on_the_side_of_the_primary_is_no_measure_of_the_block() -> Non
 
 
 def test_writers_with_other_settings_have_a_row_of_their_own() -> None:
-    own, stock = rows(writer(), writer(stock=True, failed=90, blocked_ms=20000, unfinished=4), profile="durable")
+    own, stock = rows(writer(), writer(stock=True, failed_stores=90, blocked_ms=20000, unfinished=4), profile="durable")
     assert (own["profile"], own["failed"], own["blocked_ms_max"]) == ("durable", 0, 900)
     assert (stock["profile"], stock["failed"], stock["blocked_ms_max"]) == ("celery-defaults", 90, 20000)
     assert "4 stores on worker1 had not ended" in stock["note"]
@@ -79,6 +79,12 @@ def test_the_recovery_counts_from_the_fault(periods: list[tuple[float, float]], 
 def test_without_a_fault_the_longest_disturbance_counts() -> None:
     [row] = rows(writer(), drill="rolling", watch=watch((10.0, 11.5), (50.0, 50.2)), broken_at=None, restored_at=None)
     assert row["recovered_ms"] == 1500
+
+
+def test_what_was_evicted_is_said() -> None:
+    [row] = rows(writer(lost=7), watch={"disturbances": [], "evicted": 7})
+    assert row["healed"] is True
+    assert row["note"].startswith("The primaries evicted 7 keys")
 
 
 def test_a_recovery_without_an_end() -> None:

@@ -49,7 +49,7 @@ def test_what_was_stored_comes_back_and_is_deleted(celery_redis: Any, applicatio
     assert celery_redis.admin.dbsize() == 40
     assert 0 < celery_redis.admin.ttl(f"celery-task-meta-{_writer.task_id(RUN, 7)}") <= 600
     found = examine(application(celery_redis), tmp_path)
-    assert (found["acknowledged"], found["lost"], found["failed"]) == (40, 0, 0)
+    assert (found["acknowledged"], found["lost"], found["failed_stores"]) == (40, 0, 0)
     assert (found["deleted"], found["backend"]) == (True, "RedisBackend")
     assert celery_redis.admin.dbsize() == 0
 
@@ -88,7 +88,7 @@ def test_a_server_that_restarts_costs_time_and_nothing_else(
     helper.join()
     found = examine(application(server), tmp_path)
     assert found["acknowledged"] > 2
-    assert (found["lost"], found["failed"]) == (0, 0)
+    assert (found["lost"], found["failed_stores"]) == (0, 0)
     assert 900 < found["blocked_ms"] < 9000
     assert abs(found["blocked_at"] - time.time()) < 60
 
@@ -98,7 +98,7 @@ def test_a_store_that_raises_is_failed(celery_redis: Any, application: Any, tmp_
     app = application(celery_redis, result_backend_always_retry=False)
     write(app, tmp_path, most=6)
     found = examine(app, tmp_path)
-    assert (found["acknowledged"], found["lost"], found["failed"]) == (0, 0, 6)
+    assert (found["acknowledged"], found["lost"], found["failed_stores"]) == (0, 0, 6)
 
 
 def test_a_store_that_does_not_end_is_failed_and_ends_no_later(
@@ -114,7 +114,7 @@ def test_a_store_that_does_not_end_is_failed_and_ends_no_later(
     assert time.monotonic() - began < 5
     assert about["unfinished"] == 2
     found = examine(application(celery_redis), tmp_path)
-    assert (found["acknowledged"], found["failed"], found["unfinished"]) == (0, 2, 2)
+    assert (found["acknowledged"], found["failed_stores"], found["unfinished"]) == (0, 2, 2)
     assert found["blocked_ms"] >= 1400
 
 
