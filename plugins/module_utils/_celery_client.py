@@ -391,8 +391,8 @@ def backend_kind(url: object) -> str:
             "in the configuration.",
         )
     scheme = str(url).partition("://")[0]
-    profile, _plus, own = scheme.rpartition("+")
-    if own not in KIND_OF_SCHEME or (profile and profile not in PROFILES):
+    profile, plus, own = scheme.rpartition("+")
+    if own not in KIND_OF_SCHEME or (plus and profile not in PROFILES):
         raise CheckFailedError(
             "config",
             f"The result backend has the scheme {scheme!r}, which cannot be checked; "

@@ -117,3 +117,57 @@ def test_a_missing_password_is_refused(password: str | None) -> None:
 def test_a_description_must_be_a_dictionary() -> None:
     with pytest.raises(plugin.AnsibleFilterError, match="must be a dictionary"):
         plugin.backend_url("redis", "word")  # type: ignore[arg-type]
+
+
+SENTINELS = {
+    "kind": "sentinel",
+    "hosts": ["redis1.example.org", "redis2.example.org", "2001:db8::3"],
+    "username": "cel:ery/@",
+    "sentinel_username": "client",
+    "database": 3,
+    "ca_file": "/etc/celery/ca.crt",
+}
+
+
+def test_celery_reads_the_sentinels_and_the_account_of_the_primary() -> None:
+    found = read_by_celery(plugin.backend_url(SENTINELS, HARD))
+    assert [(host["host"], host["port"]) for host in found["hosts"]] == [
+        ("redis1.example.org", 26379),
+        ("redis2.example.org", 26379),
+        ("2001:db8::3", 26379),
+    ]
+    assert (found["username"], found["password"], found["db"]) == (SENTINELS["username"], HARD, 3)
+
+
+def test_the_password_stands_in_the_url_once() -> None:
+    assert plugin.backend_url({**SENTINELS, "profile": "durable"}, "only-once").count("only-once") == 1
+
+
+@pytest.mark.parametrize("profile", ["fast", "durable"])
+def test_a_profile_comes_before_the_scheme(profile: str) -> None:
+    for description, scheme in ((DESCRIPTION, "rediss"), (SENTINELS, "sentinel")):
+        stock = plugin.backend_url(description, HARD)
+        assert stock.startswith(f"{scheme}://")
+        assert plugin.backend_url({**description, "profile": "stock"}, HARD) == stock
+        assert plugin.backend_url({**description, "profile": profile}, HARD) == f"{profile}+{stock}"
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"hosts": []}, "one or more hosts, each once, but its description names none"),
+        ({"hosts": ["a", "b", "a"]}, "each once, but its description names a, b, a"),
+        ({"hosts": ["a;b"]}, "bare host name"),
+        ({"primary_name": "a b"}, "primary_name 'a b'"),
+        ({"profile": "quick"}, "profile 'quick' of the backend description is not supported; allowed are stock, fast"),
+        ({"port": 0}, "port of the backend description is 0"),
+    ],
+)
+def test_sentinels_that_cannot_be_used_are_refused(changes: dict[str, Any], said: str) -> None:
+    with pytest.raises(plugin.AnsibleFilterError, match=said):
+        plugin.backend_url({**SENTINELS, **changes}, HARD)
+
+
+def test_a_single_redis_has_no_sentinels() -> None:
+    with pytest.raises(plugin.AnsibleFilterError, match="unknown entries primary_name"):
+        plugin.backend_url({**DESCRIPTION, "primary_name": "results"}, HARD)

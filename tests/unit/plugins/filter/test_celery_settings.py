@@ -167,3 +167,83 @@ def test_no_setting_carries_a_secret_or_tls() -> None:
 def test_a_wish_that_cannot_be_met_is_refused(options: dict[str, Any], said: str) -> None:
     with pytest.raises(plugin.AnsibleFilterError, match=said):
         plugin.celery_settings({"kind": "redis", "hosts": ["redis1"], "tls": False}, options)
+
+
+SENTINELS = {
+    "kind": "sentinel",
+    "hosts": ["redis1", "redis2", "redis3"],
+    "username": "celery",
+    "sentinel_username": "client",
+    "ca_file": "/etc/ca.crt",
+    "certificate_file": "/etc/client.crt",
+    "private_key_file": "/etc/client.key",
+}
+ENCRYPTED = {
+    "ssl_cert_reqs": "required",
+    "ssl_check_hostname": True,
+    "ssl_ca_certs": "/etc/ca.crt",
+    "ssl_certfile": "/etc/client.crt",
+    "ssl_keyfile": "/etc/client.key",
+}
+
+
+def test_sentinels_and_nodes_are_both_reached_with_tls() -> None:
+    settings = plugin.celery_settings(SENTINELS)
+    assert settings["redis_backend_use_ssl"] == ENCRYPTED
+    assert settings["result_backend_transport_options"]["sentinel_kwargs"] == {
+        "username": "client",
+        "ssl": True,
+        "socket_timeout": 0.5,
+        "socket_connect_timeout": 0.5,
+        **ENCRYPTED,
+    }
+    assert settings["result_backend_transport_options"]["master_name"] == "results"
+    assert "password" not in str(settings)
+
+
+def test_plaintext_to_sentinels_is_said_aloud() -> None:
+    plain = {"kind": "sentinel", "hosts": ["redis1"], "tls": False}
+    settings = plugin.celery_settings(plain)
+    assert settings["result_backend_transport_options"]["allow_plaintext"] is True
+    assert "redis_backend_use_ssl" not in settings
+    assert "allow_plaintext" not in plugin.celery_settings(SENTINELS)["result_backend_transport_options"]
+
+
+def test_a_primary_that_hangs_is_given_up_before_another_is_chosen() -> None:
+    settings = plugin.celery_settings(SENTINELS)
+    assert settings["redis_socket_timeout"] == settings["redis_socket_connect_timeout"] == 1
+
+
+@pytest.mark.parametrize("profile", ["fast", "durable"])
+@pytest.mark.parametrize("kind", ["redis", "sentinel"])
+def test_a_profile_names_its_class(kind: str, profile: str) -> None:
+    single = {"kind": "redis", "hosts": ["redis1"], "tls": False}
+    settings = plugin.celery_settings({**(single if kind == "redis" else SENTINELS), "profile": profile})
+    name = f"celery_results:{profile.capitalize()}{kind.capitalize()}Backend"
+    assert settings["override_backends"] == {profile: name}
+    assert settings["result_backend_transport_options"]["retry_seconds"] == 60
+    assert "override_backends" not in plugin.celery_settings(single)
+
+
+def test_the_wishes_of_the_durable_profile() -> None:
+    durable = {**SENTINELS, "profile": "durable"}
+    options = plugin.celery_settings(durable)["result_backend_transport_options"]
+    assert (options["durable_replicas"], options["durable_timeout_ms"]) == (1, 500)
+    wishes = {"durable_replicas": 2, "durable_timeout_ms": 900, "retry_seconds": 30}
+    options = plugin.celery_settings(durable, wishes)["result_backend_transport_options"]
+    assert {name: options[name] for name in wishes} == wishes
+
+
+@pytest.mark.parametrize(
+    ("profile", "options", "said"),
+    [
+        ("durable", {"durable_timeout_ms": 1000}, "durable_timeout_ms option, which ends before redis_socket_timeout"),
+        ("durable", {"durable_replicas": 0}, "durable_replicas option is 0"),
+        ("fast", {"durable_replicas": 1}, "unknown entries durable_replicas"),
+        ("stock", {"retry_seconds": 10}, "unknown entries retry_seconds"),
+        ("fast", {"retry_seconds": 0}, "retry_seconds option is 0"),
+    ],
+)
+def test_a_wish_that_does_not_fit_the_profile_is_refused(profile: str, options: dict[str, Any], said: str) -> None:
+    with pytest.raises(plugin.AnsibleFilterError, match=said):
+        plugin.celery_settings({**SENTINELS, "profile": profile}, options)

@@ -18,6 +18,7 @@ import celery.exceptions
 import kombu.exceptions
 import pytest
 import redis.exceptions
+import redis.sentinel
 from ansible_collections.resultops.celery.plugins.module_utils import _celery_client as client
 from ansible_collections.resultops.celery.plugins.module_utils import _report
 
@@ -86,6 +87,8 @@ def test_an_unreadable_environment_file_is_named(tmp_path: Path, make: Any, said
         (redis.exceptions.ResponseError("MISCONF Redis is configured to save RDB snapshots"), "read_only"),
         (redis.exceptions.OutOfMemoryError("command not allowed when used memory > 'maxmemory'."), "oom"),
         (redis.exceptions.BusyLoadingError("Redis is loading the dataset in memory"), "refused"),
+        (redis.exceptions.ResponseError("NOREPLICAS Not enough good replicas to write."), "replicas"),
+        (redis.sentinel.MasterNotFoundError("No master found for 'results'"), "no_primary"),
         (redis.exceptions.ConnectionError("Connection closed by server."), "refused"),
         (kombu.exceptions.ContentDisallowed("Refusing to deserialize"), "serializer"),
         (kombu.exceptions.SerializerNotInstalled("No encoder installed for msgpack"), "serializer"),
@@ -154,13 +157,20 @@ def test_a_check_becomes_a_row() -> None:
 
 
 @pytest.mark.parametrize(
-    ("url", "kind"), [("redis://h/0", "redis"), ("rediss://h/0", "redis")], ids=["plaintext", "encrypted"]
+    ("url", "kind"),
+    [
+        ("redis://h/0", "redis"),
+        ("rediss://h/0", "redis"),
+        ("fast+rediss://h/0", "redis"),
+        ("sentinel://h/0;sentinel://i/0", "sentinel"),
+        ("durable+sentinel://h/0", "sentinel"),
+    ],
 )
 def test_the_kind_follows_from_the_url(url: str, kind: str) -> None:
     assert client.backend_kind(url) == kind
 
 
-@pytest.mark.parametrize("url", ["", None, "rpc://", "cache+memory://"])
+@pytest.mark.parametrize("url", ["", None, "rpc://", "cache+memory://", "quick+redis://h", "+redis://h"])
 def test_a_backend_that_cannot_be_checked_is_refused(url: str | None) -> None:
     with pytest.raises(client.CheckFailedError) as refusal:
         client.backend_kind(url)

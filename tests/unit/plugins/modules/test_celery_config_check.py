@@ -87,14 +87,14 @@ BACKEND_MODULE = (Path(check.__file__).parents[2] / "roles" / "worker" / "files"
 SENTINELS = {"kind": "sentinel", "hosts": ["s1", "s2", "s3"], "ca_file": "/ca.crt", "sentinel_username": "client"}
 
 
-def behind_sentinels(description: dict[str, Any], *lines: str, **changes: Any) -> dict[str, Any]:
+def behind_sentinels(description: dict[str, Any], *lines: str, query: str = "", **changes: Any) -> dict[str, Any]:
     """What the role passes, and lines that follow its settings."""
     settings = _backend.celery_settings(description)
     text = "".join(f"{name} = {value!r}\n" for name, value in settings.items())
     url = _backend.backend_url(description, "word")
     return wanted(
         configuration=f"{SETTINGS}{text}" + "".join(f"{line}\n" for line in lines),
-        environment=f"CELERY_BROKER_URL={BROKER}\nCELERY_RESULT_BACKEND='{url}'\n",
+        environment=f"CELERY_BROKER_URL={BROKER}\nCELERY_RESULT_BACKEND='{url}{query}'\n",
         backend_module=BACKEND_MODULE,
         **changes,
     )
@@ -122,14 +122,16 @@ def test_what_the_filters_give_passes(description: dict[str, Any], profile: str)
             "del result_backend_transport_options['sentinel_kwargs']['ssl']",
             "sentinel_kwargs of result_backend_transport_options lacks ssl: True, so the sentinels would be asked in",
         ),
-        (
-            "result_backend += '?ssl_ca_certs=/ca.crt'",
-            "The URL of the result backend has ssl_ parameters, which Celery",
-        ),
     ],
 )
 def test_plaintext_without_a_word_is_refused(profile: str, line: str, sentence: str) -> None:
     assert sentence in check.find_problem(behind_sentinels({**SENTINELS, "profile": profile}, line))
+
+
+@pytest.mark.parametrize("profile", ["stock", "fast"])
+def test_tls_parameters_that_celery_would_drop_are_refused(profile: str) -> None:
+    settings = behind_sentinels({**SENTINELS, "profile": profile}, query="?ssl_ca_certs=/ca.crt")
+    assert "The URL of the result backend has ssl_ parameters, which Celery drops" in check.find_problem(settings)
 
 
 def test_a_profile_without_its_class_is_refused() -> None:

@@ -8,12 +8,15 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import quote
 
 import pytest
+from ansible_collections.resultops.celery.plugins.module_utils import _backend
 from ansible_collections.resultops.celery.plugins.module_utils import _celery_client as client
 from ansible_collections.resultops.celery.plugins.modules import result_backend_check as check
+from ansible_collections.resultops.celery.tests.unit.replication_set import HOST, ReplicationSet
 
 MODULE = "result_backend_check"
 STEPS = ["store", "wait", "chord", "expire"]
@@ -275,3 +278,84 @@ def test_a_broken_configuration(
     assert found["checks"][0]["failure_class"] == "config"
     assert said in found["checks"][0]["detail"]
     assert {row["status"] for row in found["checks"][1:]} == {"skipped"}
+
+
+# Behind sentinels, and with the classes of the profiles.
+
+
+@pytest.fixture(autouse=True)
+def backend_classes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The directory that holds celery_results.py, as beside a deployed celeryconfig.py."""
+    monkeypatch.syspath_prepend(str(Path(check.__file__).parents[2] / "roles" / "worker" / "files"))
+
+
+def behind_sentinels(deployed: ReplicationSet, profile: str, **changes: Any) -> Any:
+    described = {
+        "kind": "sentinel",
+        "profile": profile,
+        "hosts": [f"s{number}" for number in range(len(deployed.sentinels))],
+        "username": "celery",
+        "sentinel_username": "client",
+        **deployed.tls,
+    }
+    url = _backend.backend_url(described, deployed.passwords["celery"])
+    for number, sentinel in enumerate(deployed.sentinels):
+        url = url.replace(f"s{number}:26379", f"{HOST}:{sentinel.port}")
+    return SimpleNamespace(**{**_backend.celery_settings(described), "result_backend": url, **changes})
+
+
+@pytest.fixture
+def watched(replication_set: ReplicationSet, monkeypatch: pytest.MonkeyPatch) -> ReplicationSet:
+    monkeypatch.setenv("CELERY_SENTINEL_PASSWORD", replication_set.passwords["client"])
+    return replication_set
+
+
+def outcomes_of(settings: Any) -> list[tuple[str, str]]:
+    return outcome(run_with(settings, checks=["store"]))
+
+
+def test_behind_sentinels(watched: ReplicationSet) -> None:
+    """All that needs a set with its sentinels, in one test, because that takes seconds to start."""
+    for profile in ("fast", "durable"):
+        run = run_with(behind_sentinels(watched, profile))
+        assert run.failures == []
+        assert [row["check"] for row in run.rows][:9] == [*check.SENTINEL_CHECKS, *check.CONNECTION_CHECKS]
+        details = {row["check"]: row["detail"] for row in run.rows}
+        assert details["primary"] == f"3 of 3 sentinels name {HOST} port {watched.primary.port} for results."
+        assert "chain and host name verified" in details["sentinel_tls"]
+    settings = behind_sentinels(watched, "durable")
+    options = settings.result_backend_transport_options
+
+    def with_sentinels(**changes: Any) -> Any:
+        changed = {**options, "sentinel_kwargs": {**options["sentinel_kwargs"], **changes}}
+        return behind_sentinels(watched, "durable", result_backend_transport_options=changed)
+
+    assert outcomes_of(with_sentinels(password="wrong")) == [("sentinel_auth", "auth")]
+    assert outcomes_of(with_sentinels(ssl_ca_certs="/nowhere")) == [("sentinel_tls", "config")]
+    unknown = {**options, "master_name": "nope"}
+    renamed = behind_sentinels(watched, "durable", result_backend_transport_options=unknown)
+    assert outcomes_of(renamed) == [("primary", "no_primary")]
+    lost = settings.result_backend.replace(f"{HOST}:{watched.sentinels[1].port}", "nowhere.invalid:1")
+    run = run_with(behind_sentinels(watched, "durable", result_backend=lost), checks=["store"])
+    assert run.failures == []
+    assert "nowhere.invalid does not work" in run.rows[1]["detail"]
+    for node in watched.nodes[1:]:
+        node.hang()
+    assert outcomes_of(settings)[0] == ("store_json", "replicas")
+    watched.nodes[0].hang()
+    down = run_with(settings, checks=["store"])
+    while down.failures[0]["check"] != "primary":
+        down = run_with(settings, checks=["store"])
+    assert down.failures[0]["failure_class"] == "no_primary"
+    assert "is down" in down.failures[0]["detail"]
+    for sentinel in watched.sentinels:
+        sentinel.kill()
+    assert outcomes_of(settings) == [("sentinel_tcp", "refused")]
+
+
+def test_a_single_server_with_the_fast_profile(celery_redis: Any, worker_settings: Any) -> None:
+    described = celery_redis.description(profile="fast")
+    settings = worker_settings(
+        celery_redis, **_backend.celery_settings(described), result_backend=celery_redis.url(profile="fast")
+    )
+    assert run_with(settings).failures == []
