@@ -121,6 +121,7 @@ TABLE = "resultops_drill"
 TIMER = "resultops-drill-heal"
 DROP_IN = "99-resultops-drill.conf"
 LEAST_HEAL_AFTER = 5
+SETTLED_SECONDS = 3.0
 
 
 class FaultError(Exception):
@@ -284,11 +285,20 @@ def make(host: Host, fault: Any, seconds: int) -> dict[str, Any]:
 def heal(host: Host, fault: Any) -> dict[str, Any]:
     began = time.time()
     code, said = host.run("/bin/sh", "-c", fault.healing)
-    # A failure is none if the timer was faster.
-    if fault.is_there():
+    # A failure is none if the timer was faster, and a process needs a moment until it has got its signal.
+    if not _ends(fault.is_there):
         raise FaultError(f"This host could not be healed by `{fault.healing}`: {said or f'exit status {code}'}.")
     host.run("systemctl", "stop", f"{TIMER}.timer")
     return {"healed_at": began}
+
+
+def _ends(condition: Callable[[], bool]) -> bool:
+    deadline = time.monotonic() + SETTLED_SECONDS
+    while condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
 
 
 def act(module: AnsibleModule, wanted: dict[str, Any]) -> dict[str, Any]:
