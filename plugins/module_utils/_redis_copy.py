@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from ansible_collections.resultops.celery.plugins.module_utils import _redis, _redis_data
 
 PAGE = "200"
-REPLICA_MILLISECONDS = "60000"
+REPLICA_SECONDS = 60
 
 # The commands that the target shall run, made by the source itself: Python only passes them on. What was read is
 # dropped, so that the data does not stand in memory twice.
@@ -164,8 +164,13 @@ def _verify(copied: Mapping[int, Copied], found: Mapping[int, int]) -> None:
 
 
 def _replicated(target: _redis.Server) -> int:
+    """Wait for the replicas, in turns that are shorter than the time that an answer may take."""
     replicas = int(target.information().get("connected_slaves", "0"))
-    return int(target.call("WAIT", str(replicas), REPLICA_MILLISECONDS)) if replicas else 0
+    deadline = time.monotonic() + REPLICA_SECONDS
+    acknowledged = 0
+    while acknowledged < replicas and time.monotonic() < deadline:
+        acknowledged = int(target.call("WAIT", str(replicas), "1000"))
+    return acknowledged
 
 
 @contextmanager

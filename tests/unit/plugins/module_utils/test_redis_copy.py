@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -78,7 +80,7 @@ def test_every_type_arrives_with_its_expiry(source: _redis.Server, target: _redi
     source.call("SET", "", "an empty name")
     source.call("SETEX", "soon", "100", "1")
     source.call("RPUSH", "list", *map(str, range(300)))
-    source.call("SADD", "set", "a", "1")
+    source.call("SADD", "set", "1", "2")
     source.call("ZADD", "sorted", "1.5", "a")
     source.call("HSET", "hash", "field", "value")
     source.call("XADD", "stream", "1-1", "field", "value")
@@ -228,6 +230,7 @@ def test_replicas_have_it_when_it_is_done(
     tmp_path_factory: Any,
     wait_until: Any,
     free_port: Any,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     replica = type(target_server)(redis_program, tmp_path_factory.mktemp("replica"))
     port = str(free_port())
@@ -240,6 +243,16 @@ def test_replicas_have_it_when_it_is_done(
             primary = connected(target_server)
             _copied, replicas = _redis_copy.restore(source, primary, replace=False)
             assert replicas == 1
+            # A replica that hangs is waited for, longer than an answer may take, and then reported.
+            monkeypatch.setattr(_redis_copy, "REPLICA_SECONDS", 3)
+            os.kill(replica.pid, signal.SIGSTOP)
+            fill(source, 1000)
+            hasty = _redis.connect({**LOGIN, "unix_socket": str(target_server.socket), "login_timeout": 2})
+            assert hasty
+            _copied, replicas = _redis_copy.restore(source, hasty, replace=True)
+            assert replicas == 0
+            os.kill(replica.pid, signal.SIGCONT)
+            wait_until(lambda: client.dbsize() == 1000)
             assert client.dbsize() == 1000
             assert client.info("stats")["sync_full"] == 0
             assert primary.information()["sync_full"] == "1"
