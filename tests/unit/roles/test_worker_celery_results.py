@@ -532,6 +532,18 @@ def test_the_result_of_another_run_stays_when_it_is_made_sure_of(pair: Replicati
     assert backend.get_task_meta("one", cache=False)["result"] == "first"
 
 
+def test_a_result_that_is_there_already_is_written_again_before_the_wait(pair: ReplicationSet) -> None:
+    """WAIT speaks of writes of its own connection only; some versions answer at once where there was none."""
+    application(pair, "stock").backend.store_result("one", "first", states.SUCCESS)
+    backend = application(pair, "durable").backend
+    backend.store_result("other", 1, states.SUCCESS)
+    pair.nodes[0].call("CONFIG", "RESETSTAT")
+    backend.store_result("one", "second", states.SUCCESS)
+    found = commands(pair)
+    assert (found["setex"], found["evalsha"], found["wait"]) == (1, 2, 2)
+    assert backend.get_task_meta("one", cache=False)["result"] == "first"
+
+
 @pytest.mark.parametrize(
     ("options", "socket_timeout"), [({"durable_replicas": 0}, 10), ({"durable_timeout_ms": 1000}, 1), ({}, None)]
 )
@@ -625,6 +637,25 @@ def test_an_interrupted_store_leaves_no_answer_behind(pair: ReplicationSet) -> N
     assert backend.get(key_of("none")) is None
     backend.store_result("three", 3, states.SUCCESS)
     assert backend.get_task_meta("three", cache=False)["result"] == 3
+
+
+def test_a_store_that_is_interrupted_between_two_answers_leaves_none_behind(
+    pair: ReplicationSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend = application(pair, "durable", **ONCE).backend
+    backend.store_result("one", 1, states.SUCCESS)
+    answer, answers = backend._answer, []
+
+    def interrupt_the_second(connection: Any) -> Any:
+        if answers:
+            raise KeyboardInterrupt
+        answers.append(answer(connection))
+        return answers[0]
+
+    monkeypatch.setattr(backend, "_answer", interrupt_the_second)
+    with pytest.raises(KeyboardInterrupt):
+        backend.store_result("two", 2, states.SUCCESS)
+    assert backend.get(key_of("none")) is None
 
 
 def test_a_forked_process_has_connections_of_its_own(pair: ReplicationSet) -> None:
