@@ -636,7 +636,7 @@ class OddSentinel(socketserver.BaseRequestHandler):
     def handle(self) -> None:
         stream = self.request.makefile("rb")
         while header := stream.readline():
-            words = [stream.read(int(stream.readline()[1:]) + 2)[:-2].decode() for _ in range(int(header[1:]))]
+            words = [stream.read(int(stream.readline()[1:]) + 2)[:-2].decode() for _number in range(int(header[1:]))]
             answer = self.answers.get(" ".join(words[:2]).upper(), self.answers.get(words[0].upper(), b"+OK\r\n"))
             if answer == b"hang":
                 time.sleep(3)
