@@ -756,10 +756,15 @@ def test_a_planned_handover_loses_nothing_durable(behind: ReplicationSet) -> Non
         until(lambda: all(behind.named_primary(sentinel) != old.port for sentinel in behind.sentinels))
         old.call("REPLICAOF", HOST, str(behind.named_primary(behind.sentinels[0])))
         old.call("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+        old.call("CLIENT", "KILL", "TYPE", "pubsub")
         old.call("CLIENT", "UNPAUSE")
 
+    waiting = application(behind, "stock", "sentinel")
+    waiting.backend.on_task_call(None, "awaited")
     stored, errors, _longest = store_while(app, hand_over, 1.0)
     assert errors == []
+    app.backend.store_result("awaited", 7, states.SUCCESS)
+    assert waiting.AsyncResult("awaited").get(timeout=10) == 7
     assert missing(behind, stored) == 0
     assert primary_of(behind) is not old
 
