@@ -137,8 +137,8 @@ LONG_PAUSE_MILLISECONDS = 20000
 # A sentinel sees that a replica was promoted when it asks for its INFO. It does so 1 s after the last time once the
 # failover began, and sends the promotion in its third tick from then on. Ticks take up to 0.1 s. Whoever is later than
 # 0.8 s waits for one more second, in which writes are paused: rather wait for the next moment, but not for ever.
-AIM_SECONDS = 0.7
-LATEST_SECONDS = 0.8
+AIM_SECONDS = 0.65
+LATEST_SECONDS = 0.75
 MOST_MOMENTS = 3
 # Replicas that hear nothing for repl-timeout break the link, so that there must be some pings.
 MOST_PING_SECONDS = 45
@@ -462,6 +462,8 @@ class HandOver:
 
     def _send_clients_away(self) -> None:
         self._again(self.old).call("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+        # Those who wait for a result are subscribed to the primary, and nothing is announced here any more.
+        self._again(self.old).call("CLIENT", "KILL", "TYPE", "pubsub")
         self._resume()
 
     def _is_new(self, named: Address) -> bool:

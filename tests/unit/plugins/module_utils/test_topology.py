@@ -274,6 +274,7 @@ def test_a_node_is_found_by_its_name_or_its_address() -> None:
         ([sentinel(number, ONE) for number in (1, 2, 3)], True, True),
         ([sentinel(1, ONE), sentinel(2, ONE), silent(3)], True, True),
         ([sentinel(1, ONE), silent(2), silent(3)], False, True),
+        ([sentinel(1, ONE, quorum=1), silent(2), silent(3)], False, True),
         ([sentinel(1, ONE), sentinel(2, TWO), sentinel(3, ONE)], True, False),
         ([sentinel(1, ONE), sentinel(2, ONE, ckquorum=False), silent(3)], False, True),
         ([sentinel(1, ONE), sentinel(2, ONE), sentinel(3, None, ckquorum=False)], True, False),

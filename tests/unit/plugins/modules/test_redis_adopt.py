@@ -162,6 +162,16 @@ def test_a_running_server_keeps_every_acknowledged_key(legacy: Legacy, adopt: An
     assert client.mget([f"key-{number}" for number in range(500)]) == [str(number) for number in range(500)]
 
 
+def test_it_waits_until_the_append_only_file_is_complete(legacy: Legacy, adopt: Any) -> None:
+    legacy.start(STOCK, **{"rdb-key-save-delay": "2000"})
+    legacy.fill()
+    assert adopt()["action"] == "append_only_enabled"
+    assert legacy.client().info("persistence")["aof_rewrite_in_progress"] == 0
+    legacy.client().config_set("appendonly", "no")
+    late = adopt(timeout=0)
+    assert "did not complete its append-only file within 0 seconds (timeout)" in late["msg"]
+
+
 def test_a_crash_before_the_restart_loses_nothing(legacy: Legacy, adopt: Any) -> None:
     """The server's own configuration file says appendonly now, too."""
     legacy.start({**STOCK})

@@ -126,6 +126,16 @@ def test_a_run_after_a_failover_changes_nothing(deployed: ReplicationSet, follow
     assert role(old) == "slave"
 
 
+def test_a_replica_that_slept_through_a_failover_is_corrected(deployed: ReplicationSet, follow: Follow) -> None:
+    sleeper = deployed.nodes[2]
+    sleeper.kill()
+    new = fail_over(deployed)
+    sleeper.state_file.write_text(f"tcp-keepalive 300\nreplicaof localhost {deployed.nodes[0].port}\n")
+    assert summary(follow(deployed, sleeper)) == (True, False, "replica", "sentinels")
+    assert sleeper.state_file.read_text() == f"tcp-keepalive 300\nreplicaof localhost {new.port}\n"
+    assert follow(deployed, sleeper)["changed"] is False
+
+
 def test_an_old_primary_that_runs_again_is_told(deployed: ReplicationSet, follow: Follow) -> None:
     new = fail_over(deployed)
     old = deployed.nodes[0]
