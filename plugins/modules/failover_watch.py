@@ -279,6 +279,7 @@ class Watch:
         if not self._writes[address].answer or now - self._writes[address].asked > self._patience:
             return f"{address[0]}:{address[1]} takes no writes."
         self._remember(f"{address[0]}:{address[1]}")
+        self._well = self._writes[address].asked
         return ""
 
     def _remember(self, primary: str) -> None:
@@ -295,13 +296,11 @@ class Watch:
         now, clock = time.monotonic(), time.time() - time.monotonic()
         disturbed = bool(self.disturbances) and self.disturbances[-1]["ended"] is None
         if problem and not disturbed:
-            # It began at the last moment at which all was well, which is before it was noticed.
+            # It began after the last write that was taken, which is before it was noticed.
             began = round(self._well + clock, 3)
             self.disturbances.append({"began": began, "ended": None, "reason": problem})
         if not problem and disturbed:
             self.disturbances[-1]["ended"] = round(now + clock, 3)
-        if not problem:
-            self._well = now
         return not problem
 
 
