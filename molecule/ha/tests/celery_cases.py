@@ -19,12 +19,11 @@ PATIENCE = 15
 
 
 def make_app(ordered):
+    # The tasks run in this process: nothing but the results passes through the servers. The environment wins.
+    os.environ["CELERY_BROKER_URL"] = "memory://"
     app = celery.Celery("probe-tests", set_as_current=False)
     app.config_from_object("celeryconfig")
-    # The tasks run in this process: nothing but the results passes through the servers.
-    app.conf.update(
-        broker_url="memory://", broker_transport_options={"polling_interval": 0.01}, task_default_queue="cases"
-    )
+    app.conf.update(broker_transport_options={"polling_interval": 0.01}, task_default_queue="cases")
     app.conf.result_backend_transport_options["result_chord_ordered"] = ordered
     return app
 

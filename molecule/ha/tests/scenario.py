@@ -78,7 +78,7 @@ def ask(target):
     client = redis.Redis(host=target["host"], port=target["port"], username=target["user"],
                          password=target["password"], ssl=True, ssl_ca_certs=given["ca"], ssl_check_hostname=True,
                          ssl_certfile=given["certificate"], ssl_keyfile=given["key"], socket_timeout=5,
-                         socket_connect_timeout=3, protocol=2, decode_responses=True,
+                         socket_connect_timeout=3, protocol=2, decode_responses=True, driver_info=None,
                          retry=redis.retry.Retry(redis.backoff.NoBackoff(), 0))
     replies = []
     for command in target["commands"]:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 from cryptography import x509
@@ -93,8 +94,8 @@ class TestSentinels:
             assert [primary[1] for primary in replies[0]] == [of.name]
         for node in of.nodes:
             state = fleet.host(node).file(f"/etc/{of.sentinel.account}/sentinel.conf")
-            assert "mymaster" not in state.content_string
-            assert f"sentinel monitor {of.name} " in state.content_string
+            watched = re.findall(r"^sentinel monitor (\S+)", state.content_string, re.MULTILINE)
+            assert watched == [of.name]
             assert state.mode & 0o007 == 0
             assert state.user == of.sentinel.account
 
