@@ -544,7 +544,7 @@ def test_many_that_hang_cost_one_timeout(authority: Authority, answering: Any) -
     hanging = [{"host": "localhost", "port": answering(None)} for _number in range(4)]
     started = time.monotonic()
     nodes, sentinels = _topology.ask(parameters(authority, nodes=hanging, sentinels=hanging))
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < 4, "one after the other would take 8 seconds"
     assert {row.failure_class for row in (*nodes, *sentinels)} == {"timeout"}
 
 
