@@ -29,6 +29,7 @@ NAMES = (
     "vault_sentinel_peer_password",
     "vault_sentinel_exporter_password",
     "vault_redis_exporter_password",
+    "vault_redis_backup_passphrase",
 )
 HARD_CHARACTERS = r"""p@ss:/w%rd#?&'"{{ }}\ """.strip()
 # What Sentinel logs in with stands in its own file, where it writes no quotes.

@@ -122,7 +122,7 @@ class Fleet:
         values = {"host": server, "user": user, "password": password, "commands": commands, "ca": CA_FILE}
         return self.python(worker, REDIS_CLIENT, **values, **options)
 
-    def playbook(self, *arguments: str, timeout: int = 600) -> subprocess.CompletedProcess[str]:
+    def playbook(self, *arguments: str, timeout: int = 900) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [str(BIN / "ansible-playbook"), *self.use_inventory, *arguments],
             capture_output=True,
