@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Optional
 
 STOCK_PROFILE = "celery-defaults"
+NOTABLE_STALL_MS = 300
 LOSSLESS_DRILLS = ("planned", "rolling")
 COLUMNS = ("drill", "profile", "engine", "acknowledged", "lost", "failed", "blocked_ms_max", "recovered_ms", "healed")
 COUNTS = {"acknowledged": "acknowledged", "lost": "lost", "failed": "failed_stores"}
@@ -30,7 +31,7 @@ def drill_rows(
     writers = list(writers)
     recovered, unrecovered = _recovered(watch, broken_at, restored_at)
     problems = [*problems, *unrecovered]
-    remarks = _evictions(watch)
+    remarks = [*_evictions(watch), *_stalls([watch, *(writer["result"] for writer in writers)])]
     common = {"drill": drill, "engine": engine, "recovered_ms": recovered, "healed": not problems}
     rows = []
     for stock in (False, True):
@@ -96,6 +97,13 @@ def _evictions(watch: Mapping[str, Any]) -> list[str]:
         f"The primaries evicted {watch['evicted']} keys, because maxmemory was reached, and what they evict counts as "
         "lost: raise maxmemory, or lower failover_drill_rate."
     ]
+
+
+def _stalls(results: Iterable[Mapping[str, Any]]) -> list[str]:
+    longest = max((int(result.get("stalled_ms") or 0) for result in results), default=0)
+    if longest < NOTABLE_STALL_MS:
+        return []
+    return [f"A program that only waits stood still for {longest} ms: the machine is too busy for exact figures."]
 
 
 def _recovered(

@@ -127,6 +127,7 @@ class Writer:
         self._acknowledged = threading.Event()
         self._at_work: list[Optional[tuple[int, float]]] = [None] * threads
         self._exhausted = [False] * threads
+        self._stalled = 0.0
 
     def write(self, seconds: float, patience: float) -> dict[str, Any]:
         """Store for at most so many seconds, and give stores that are at work the patience to end by themselves."""
@@ -145,6 +146,7 @@ class Writer:
             worker.join(max(0.0, stopped + patience - time.monotonic()))
         unfinished = self._record_unfinished(workers)
         about |= {"stopped": stopped, "exhausted": any(self._exhausted), "unfinished": unfinished}
+        about["stalled_ms"] = round(self._stalled * 1000)
         self._note(about)
         return about
 
@@ -158,7 +160,9 @@ class Writer:
                     announced = True
             if os.path.exists(stop):
                 return
+            slept = time.monotonic()
             self._stop.wait(POLL_SECONDS)
+            self._stalled = max(self._stalled, time.monotonic() - slept - POLL_SECONDS)
 
     def _store_numbers(self, thread: int) -> None:
         backend = self._app.backend
@@ -316,6 +320,7 @@ def examine(app: Any, directory: str, redact: client.Redactor) -> dict[str, Any]
         "blocked_ms": round(longest * 1000),
         "blocked_at": round(began, 3),
         "exhausted": bool(about.get("exhausted")),
+        "stalled_ms": int(about.get("stalled_ms", 0)),
         "backend": about["backend"],
         "lost_examples": [task_id(run, number) for number in lost[:5]],
         "deleted": True,

@@ -138,6 +138,11 @@ disturbances:
       description: What was wrong at first.
       type: str
       sample: redis1:6379 takes no writes.
+stalled_ms:
+  description: How much longer than it wanted the module slept once, in milliseconds.
+  returned: success
+  type: int
+  sample: 3
 evicted:
   description: How many keys the primaries evicted meanwhile, because C(maxmemory) was reached.
   returned: success
@@ -229,6 +234,7 @@ class Watch:
         self._writes: dict[Address, Questioner] = {}
         self._evicted: dict[Address, tuple[int, int]] = {}
         self._well = time.monotonic()
+        self.stalled = 0.0
         self.disturbances: list[dict[str, Any]] = []
         self.primaries: list[dict[str, Any]] = []
 
@@ -316,7 +322,9 @@ def watch(wanted: dict[str, Any]) -> Watch:
             watching.disturbances.clear()
             with open(ready, "w", encoding="utf-8"):
                 announced = True
+        slept = time.monotonic()
         time.sleep(wanted["interval"] / 2)
+        watching.stalled = max(watching.stalled, time.monotonic() - slept - wanted["interval"] / 2)
     return watching
 
 
@@ -357,13 +365,14 @@ def main() -> None:
     if not os.path.isdir(wanted["directory"]):
         module.fail_json(msg=f"The directory {wanted['directory']} does not exist.")
     if module.check_mode:
-        module.exit_json(changed=False, disturbances=[], primaries=[], evicted=0)
+        module.exit_json(changed=False, disturbances=[], primaries=[], evicted=0, stalled_ms=0)
     seen = watch(wanted)
     module.exit_json(
         changed=False,
         disturbances=seen.disturbances[:MOST_DISTURBANCES],
         primaries=seen.primaries,
         evicted=seen.evicted,
+        stalled_ms=round(seen.stalled * 1000),
     )
 
 

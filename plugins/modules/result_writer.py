@@ -169,6 +169,13 @@ blocked_at:
   returned: success and O(state=examined)
   type: float
   sample: 1764000000.123
+stalled_ms:
+  description:
+    - How much longer than it wanted the module slept once, in milliseconds. Where that is much, the machine is too busy
+      for RV(blocked_ms) to say something about the servers.
+  returned: success and O(state=examined)
+  type: int
+  sample: 3
 exhausted:
   description: Whether O(results) ended the writer.
   returned: success

@@ -87,6 +87,13 @@ def test_what_was_evicted_is_said() -> None:
     assert row["note"].startswith("The primaries evicted 7 keys")
 
 
+def test_a_machine_that_is_too_busy_is_said() -> None:
+    [row] = rows(writer(stalled_ms=200), writer("worker2", stalled_ms=1400))
+    assert row["note"].startswith("A program that only waits stood still for 1400 ms")
+    [row] = rows(writer(stalled_ms=200))
+    assert "note" not in row
+
+
 def test_a_recovery_without_an_end() -> None:
     [row] = rows(writer(), watch=watch((100.0, None)))
     assert (row["recovered_ms"], row["healed"]) == (None, False)
