@@ -34,9 +34,17 @@ from celery.utils.log import get_logger
 from kombu.utils.encoding import bytes_to_str, ensure_bytes
 from kombu.utils.objects import cached_property
 from redis.backoff import NoBackoff
-from redis.maint_notifications import MaintNotificationsConfig
 from redis.retry import Retry
 from redis.sentinel import MasterNotFoundError, SentinelConnectionPool, SentinelManagedConnection
+
+try:
+    from redis.maint_notifications import MaintNotificationsConfig
+except ImportError:  # before redis-py 7
+    QUIET: dict[str, Any] = {"lib_name": None, "lib_version": None}
+else:
+    QUIET = {"maint_notifications_config": MaintNotificationsConfig(enabled=False)}
+    if hasattr(redis, "DriverInfo"):
+        QUIET["driver_info"] = None
 
 __all__ = [
     "DurableRedisBackend",
@@ -169,19 +177,22 @@ def _as_it_is_now(path: str | None) -> tuple[str | None, tuple[int, ...]]:
     return path, (found.st_ino, found.st_size, found.st_mtime_ns)
 
 
+# What the shared context does not know; older clients lack some of these.
+UNUSUAL = (
+    "ca_path",
+    "ca_data",
+    "ssl_include_verify_flags",
+    "ssl_exclude_verify_flags",
+    "ssl_validate_ocsp",
+    "ssl_validate_ocsp_stapled",
+)
+
+
 class VerifiedConnection(redis.SSLConnection):
     """Shares the TLS context: the client would read all CAs of the system for every connection, and trust them, too."""
 
     def _wrap_socket_with_ssl(self, sock: Any) -> Any:
-        unusual = (
-            self.ca_path,
-            self.ca_data,
-            self.ssl_include_verify_flags,
-            self.ssl_exclude_verify_flags,
-            self.ssl_validate_ocsp,
-            self.ssl_validate_ocsp_stapled,
-        )
-        if any(unusual):
+        if any(getattr(self, name, None) for name in UNUSUAL):
             return super()._wrap_socket_with_ssl(sock)
         context = _trusting(
             tuple(_as_it_is_now(path) for path in (self.ca_certs, self.certfile, self.keyfile)),
@@ -475,13 +486,9 @@ class OneTrip:
     @staticmethod
     def _quick(parameters: dict[str, Any]) -> dict[str, Any]:
         """Return parameters of connections that fail at once: what is repeated is the store, on a new connection."""
-        return {
-            **parameters,
-            "retry": Retry(NoBackoff(), 0),
-            "maint_notifications_config": MaintNotificationsConfig(enabled=False),
-            # Redis 7.0 has no CLIENT SETINFO that a rule could allow: each connection would be a denial in its log.
-            "driver_info": None,
-        }
+        # Redis 7.0 has no CLIENT SETINFO that a rule could allow: each connection would be a denial in its log.
+        unnamed = {name: value for name, value in parameters.items() if name not in ("lib_name", "lib_version")}
+        return {**unnamed, **QUIET, "retry": Retry(NoBackoff(), 0)}
 
 
 class FastRedisBackend(OneTrip, RedisBackend):
