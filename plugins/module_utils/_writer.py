@@ -72,7 +72,7 @@ def application(settings: ModuleType, expires: int, stock: bool) -> Any:
         os.environ["CELERY_RESULT_BACKEND"] = url = stock_url(str(url))
     app.conf.update(result_backend=url, result_expires=expires)
     # Celery learns of classes of one's own when it reads its settings, and a URL from the environment comes before.
-    app.loader.override_backends = app.conf.override_backends or {}
+    app.loader.override_backends = app.conf.get("override_backends") or {}
     return app
 
 

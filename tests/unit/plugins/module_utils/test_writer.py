@@ -67,22 +67,20 @@ def test_results_that_are_gone_or_changed_are_lost(celery_redis: Any, applicatio
 
 
 def test_a_server_that_restarts_costs_time_and_nothing_else(
-    celery_redis_factory: Any, application: Any, tmp_path: Path
+    celery_redis_factory: Any, application: Any, tmp_path: Path, wait_until: Callable[[Callable[[], bool]], None]
 ) -> None:
     server = celery_redis_factory()
 
     def restart() -> None:
-        while not (tmp_path / "ready").exists():
-            time.sleep(0.02)
+        wait_until((tmp_path / "ready").exists)
         server.kill()
         time.sleep(1.0)
         server.start()
         back = time.monotonic()
-        while not any(r.outcome == "a" and r.ended > back for r in _writer.read_records(str(tmp_path))):
-            time.sleep(0.02)
+        wait_until(lambda: any(r.outcome == "a" and r.ended > back for r in _writer.read_records(str(tmp_path))))
         (tmp_path / "stop").touch()
 
-    helper = threading.Thread(target=restart)
+    helper = threading.Thread(target=restart, daemon=True)
     helper.start()
     write(application(server), tmp_path, rate=200.0, most=10000)
     helper.join()
