@@ -19,7 +19,7 @@ positional: drill, profile, engine
 options:
   _input:
     description:
-      - One entry for each writer, with its C(host), the C(result) of O(ignore:state=examined), whether it used the
+      - One entry for each writer, with its C(host), the C(result) of C(state=examined), whether it used the
         C(stock) settings, and whether it was C(cut_off) together with the primary.
       - A writer that was cut off counts for everything but C(blocked_ms_max), because it is blocked as long as the cut
         lasts. What became of it stands in the note.
