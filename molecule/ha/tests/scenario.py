@@ -96,6 +96,7 @@ STORE_AND_COUNT = """
 import celery
 app = celery.Celery(set_as_current=False)
 app.config_from_object("celeryconfig")
+app.conf.timezone  # Celery reads the settings only now
 app.conf.result_expires = 600
 ids = [f"{given['run']}-{number}" for number in range(given["count"])]
 if given["store"]:
@@ -198,15 +199,36 @@ class Sets(Fleet):
         wait_until(lambda: not self.problems(of), seconds, lambda: self.problems(of))
         return next(iter(self.named_primary(of).values()))
 
-    def fail_over(self, of: ReplicationSet) -> str:
-        """Let another node be the primary; return which."""
+    def fail_over(self, of: ReplicationSet, to: str = "") -> str:
+        """Let another node be the primary, or a certain one; return which."""
         before = self.settled(of)
-        password = self.secret(SENTINEL_ACCOUNTS["admin"])
-        command = ["SENTINEL", "FAILOVER", of.name]
-        target = {"host": of.nodes[0], "port": SENTINEL_PORT, "user": "admin", "password": password}
-        assert self.ask([{**target, "commands": [command]}]) == [["OK"]]
+        if before == to:
+            return to
+        password = self.secret(ACCOUNTS["admin"])
+        priorities = {node: "0" if to and node != to else "100" for node in of.nodes}
+        self._prefer(priorities, password)
+        if to:
+            # Sentinel asks the servers for their priorities every ten seconds.
+            time.sleep(11)
+        self.command_sentinel(of.nodes[0], ["SENTINEL", "FAILOVER", of.name])
         wait_until(lambda: before not in self.named_primary(of).values(), 30, lambda: self.named_primary(of))
+        self._prefer(dict.fromkeys(of.nodes, "100"), password)
         return self.settled(of)
+
+    def _prefer(self, priorities: dict[str, str], password: str) -> None:
+        login = {"port": REDIS_PORT, "user": "admin", "password": password}
+        self.ask(
+            [
+                {"host": node, **login, "commands": [["CONFIG", "SET", "replica-priority", priority]]}
+                for node, priority in priorities.items()
+            ]
+        )
+
+    def command_sentinel(self, host: str, *commands: list[Any]) -> None:
+        """Have one sentinel do something by hand."""
+        login = {"user": "admin", "password": self.secret(SENTINEL_ACCOUNTS["admin"]), "port": SENTINEL_PORT}
+        (replies,) = self.ask([{"host": host, **login, "commands": list(commands)}])
+        assert {str(reply) for reply in replies} <= {"OK", "True"}, replies
 
     def pids(self, of: ReplicationSet) -> dict[str, str]:
         """Process ids of server and sentinel of each node."""

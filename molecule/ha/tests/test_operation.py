@@ -65,19 +65,14 @@ def test_changes_by_hand_are_taken_back_without_a_restart(fleet):
         ["CONFIG", "SET", "min-replicas-to-write", "0", "maxmemory", "1gb"],
         ["ACL", "SETUSER", "celery", "+@all", "~*"],
     )
-    password = fleet.secret("vault_sentinel_admin_password")
-    login = {"port": 26379, "user": "admin", "password": password}
-    by_hand = {
-        first: [["SENTINEL", "SET", "ha13", "down-after-milliseconds", "9000", "quorum", "3"]],
-        second: [
-            ["SENTINEL", "MONITOR", "stranger", third, "6379", "2"],
-            ["ACL", "SETUSER", "client", "+@all"],
-            ["ACL", "SETUSER", "intruder", "on", "nopass", "+@all"],
-        ],
-        third: [["SENTINEL", "REMOVE", "ha13"]],
-    }
-    replies = fleet.ask([{"host": host, **login, "commands": commands} for host, commands in by_hand.items()])
-    assert all(reply == "OK" for answers in replies for reply in answers), replies
+    fleet.command_sentinel(first, ["SENTINEL", "SET", "ha13", "down-after-milliseconds", "9000", "quorum", "3"])
+    fleet.command_sentinel(
+        second,
+        ["SENTINEL", "MONITOR", "stranger", third, "6379", "2"],
+        ["ACL", "SETUSER", "client", "+@all"],
+        ["ACL", "SETUSER", "intruder", "on", "nopass", "+@all"],
+    )
+    fleet.command_sentinel(third, ["SENTINEL", "REMOVE", "ha13"])
 
     said = fleet.configure("ha13")
     for node in HA13.nodes:
@@ -115,8 +110,7 @@ class TestReplacedHost:
     @staticmethod
     def replaced(fleet: Sets) -> str:
         lost = HA13.nodes[0]
-        while fleet.settled(HA13) != lost:
-            fleet.fail_over(HA13)
+        assert fleet.fail_over(HA13, to=lost) == lost
         assert fleet.store(HA13.workers[0], "replaced", RESULTS) == RESULTS
         subprocess.run(["docker", "rm", "--force", fleet.container(lost)], check=True, capture_output=True)
         others = [node for node in HA13.nodes if node != lost]
