@@ -155,7 +155,7 @@ def _trusting(
     ciphers: str | None,
 ) -> ssl.SSLContext:
     """Return one context for all connections of the process with these parameters and these very files."""
-    (authority, _), (certificate, _), (key, _) = files
+    authority, certificate, key = (path for path, _state in files)
     # With a CA file of its own, Python trusts that one only.
     context = ssl.create_default_context(cafile=authority)
     context.check_hostname = check_hostname

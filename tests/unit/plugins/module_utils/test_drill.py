@@ -131,9 +131,8 @@ def test_which_loss_fails_the_run(drill: str, profile: str, failed: int) -> None
     [row] = rows(writer(lost=2), drill=drill, profile=profile)
     summary = _drill.drill_summary([row])
     assert summary["failed"] == failed
-    assert summary["failures"] == [
-        f"The drill {drill} (profile {profile}) lost 2 of 1000 acknowledged results." for _ in range(failed)
-    ]
+    sentence = f"The drill {drill} (profile {profile}) lost 2 of 1000 acknowledged results."
+    assert summary["failures"] == [sentence] * failed
 
 
 def test_a_skipped_drill_is_shown_and_fails_nothing() -> None:
