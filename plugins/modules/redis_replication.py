@@ -22,7 +22,8 @@ description:
     alive contradicts it. A running server is told, and made to write its state file itself.
   - A running replica is never made a primary; that is the task of the sentinels and of
     M(resultops.celery.redis_failover). A primary that was replaced by a failover becomes a replica of its successor.
-  - Refuses with a sentence what would throw data away, such as two primaries with data and no sentinel that decides.
+  - Refuses with a sentence what would throw data away, such as two primaries with data and no sentinel that decides,
+    and to believe anybody else while the sentinels run and refuse the login.
 options:
   state_file:
     description:
@@ -233,6 +234,8 @@ class Replication:
         decision = _topology.settle(
             _topology.Own(self.own, self._has_data(live), follows), self.nodes, self.sentinels, self.initial
         )
+        if decision.source != "sentinels":
+            self._refuse_to_overhear()
         primary = decision.primary or self.initial
         if server and live:
             changed, role = self._reconcile(server, live, primary)
@@ -256,6 +259,14 @@ class Replication:
             if not busy or time.monotonic() >= deadline:
                 return
             time.sleep(POLL_SECONDS)
+
+    def _refuse_to_overhear(self) -> None:
+        """Sentinels that are alive know best: that they refuse the login must not make others decide."""
+        for sentinel in self.sentinels:
+            if sentinel.failure_class == "auth":
+                raise _redis.RedisError(
+                    f"The sentinel {sentinel.address} knows who is the primary, but refuses to say it: {sentinel.error}"
+                )
 
     def _has_data(self, live: _topology.Node | None) -> bool:
         return live.keys > 0 if live else _stored_data.has_data(self.params["data_directory"])

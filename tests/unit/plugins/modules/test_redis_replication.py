@@ -269,6 +269,17 @@ def test_a_replica_without_a_link_fails_with_the_reason(bare: ReplicationSet, fo
     assert follow(bare, second, wait_for_sync=0)["changed"] is False
 
 
+def test_sentinels_that_refuse_the_login_are_not_passed_over(deployed: ReplicationSet, follow: Follow) -> None:
+    right = deployed.passwords["sentinel-admin"]
+    result = follow(deployed, deployed.nodes[1], sentinel_password="the-new-one")
+    sentinel = deployed.sentinels[0]
+    assert f"The sentinel localhost:{sentinel.port} knows who is the primary, but refuses to say it:" in result["msg"]
+    assert "sentinel_password" in result["msg"]
+    assert "the-new-one" not in result["msg"]
+    changing = {"sentinel_password": "the-new-one", "sentinel_previous_password": right}
+    assert summary(follow(deployed, deployed.nodes[1], **changing)) == (False, True, "replica", "sentinels")
+
+
 def test_a_server_that_was_started_with_another_file_is_refused(bare: ReplicationSet, follow: Follow) -> None:
     first, second, _third = bare.nodes
     for node in (first, second):
