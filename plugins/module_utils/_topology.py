@@ -479,9 +479,24 @@ def decide(nodes: Sequence[Node], sentinels: Sequence[Sentinel]) -> Decision:
     """Believe the live sentinels, and without them the live nodes."""
     named = named_by_sentinels(nodes, sentinels)
     if named:
+        _refuse_few_sentinels(nodes, sentinels, named)
         return Decision(named, "sentinels")
     found = found_among_nodes(nodes)
     return Decision(found, "nodes") if found else Decision(None, "none")
+
+
+def _refuse_few_sentinels(nodes: Sequence[Node], sentinels: Sequence[Sentinel], named: Address) -> None:
+    """A minority may have slept through a failover; it must not undo what replicas do for all to see."""
+    telling = [sentinel for sentinel in sentinels if sentinel.primary_host]
+    if len(telling) > len(sentinels) // 2:
+        return
+    followed = {find(nodes, node.primary) for node in nodes if node.role == "replica" and node.link_up}
+    for node in nodes:
+        if node.role == "primary" and node.address != named and node.address in followed:
+            raise TopologyError(
+                f"Only {len(telling)} of {len(sentinels)} sentinels say who is the primary, and name {named}, but "
+                f"{node.address} is a primary with replicas: start the other sentinels, or repair the set by hand."
+            )
 
 
 @dataclass(frozen=True)

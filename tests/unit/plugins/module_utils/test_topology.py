@@ -95,6 +95,7 @@ def settled(own: Own, nodes: list[Node], sentinels: list[Sentinel], initial: Add
         ([dead(ONE), replica(TWO, ONE), replica(THREE, ONE)], [sentinel(1, ONE)], (ONE, "sentinels")),
         ([primary(ONE, 5), primary(TWO, 7, 1), replica(THREE, TWO, 7)], ALL_NAME_TWO, (TWO, "sentinels")),
         ([primary(ONE, 5), dead(TWO), dead(THREE)], [silent(1), silent(2), sentinel(3, TWO, 1)], (TWO, "sentinels")),
+        (HEALTHY, [silent(1), sentinel(2, TWO, 1), sentinel(3, TWO, 1)], (TWO, "sentinels")),
         # A newer configuration counts more than votes, and votes more than nothing.
         (HEALTHY, [sentinel(1, TWO, 7), sentinel(2, ONE, 6), sentinel(3, ONE, 6)], (TWO, "sentinels")),
         (HEALTHY, [sentinel(1, THREE), sentinel(2, TWO), sentinel(3, TWO)], (TWO, "sentinels")),
@@ -133,6 +134,11 @@ def test_the_primary_is_who_all_say_it_is(
 @pytest.mark.parametrize(
     ("nodes", "sentinels", "sentence"),
     [
+        (
+            [primary(ONE, 5), primary(TWO, 7, 1), replica(THREE, TWO, 7)],
+            [sentinel(1, ONE), silent(2), silent(3)],
+            r"Only 1 of 3 sentinels say who is the primary, and name redis-1:6379, but redis-2:6379 is a primary with",
+        ),
         (
             [primary(ONE, 5), primary(TWO, 7), dead(THREE)],
             NOBODY,
