@@ -151,10 +151,10 @@ print(json.dumps(replies, default=str))
 
 
 def recap(output: str, host: str) -> dict[str, int]:
-    """The counts of a run for one host."""
-    line = re.search(rf"^{host}\s+: (.*)$", output, re.MULTILINE)
-    assert line, output
-    return {key: int(value) for key, value in re.findall(r"(\w+)=(\d+)", line[1])}
+    """The counts of a run for one host; the last line has those of all playbooks."""
+    lines = re.findall(rf"^{host}\s+: (.*)$", output, re.MULTILINE)
+    assert lines, output
+    return {key: int(value) for key, value in re.findall(r"(\w+)=(\d+)", lines[-1])}
 
 
 def unsafe(value: str) -> str:
