@@ -241,6 +241,8 @@ class Sets(Fleet):
         commands = (["SENTINEL", "MYID"], ["SENTINEL", "MASTER", of.name], ["SENTINEL", "SENTINELS", of.name])
         known = {}
         for node, (own, master, others) in self.sentinels(of, *commands).items():
+            if isinstance(master, str):
+                continue  # what went wrong instead: this one is not there
             view = pairs(master)
             known[node] = (own, view["config-epoch"], view["ip"], sorted(pairs(other)["runid"] for other in others))
         return known
