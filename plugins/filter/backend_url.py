@@ -18,8 +18,9 @@ description:
     entry C(tls) of the description is V(false).
   - A URL of kind V(sentinel) names all sentinels and carries the account of the primary. Celery takes no TLS parameters
     from it, nor the account of the sentinels; both are among what P(resultops.celery.celery_settings#filter) gives.
-  - The profiles V(fast) and V(durable) put their name before the scheme, for example C(durable+sentinel://). It chooses
-    the class of C(celery_results), the module that the role P(resultops.celery.worker#role) deploys.
+  - The profiles V(fast) and V(durable) put their class before the scheme, for example
+    C(celeryresults.DurableSentinelBackend+sentinel://). C(celeryresults) is the module that the role
+    P(resultops.celery.worker#role) puts beside C(celeryconfig.py). Celery needs no setting to find it.
 positional: password
 options:
   _input:

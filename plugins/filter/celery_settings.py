@@ -25,10 +25,9 @@ description:
     Redis client do so by default, older ones do not.
   - C(global_keyprefix) in C(result_backend_transport_options) keeps several applications apart. It is put before
     keys and channels, and has to fit the access rules of the user.
-  - C(override_backends) names the class of the profiles V(fast) and V(durable), in the module C(celery_results) that
-    the role P(resultops.celery.worker#role) puts beside C(celeryconfig.py). It repeats by time, for
-    O(options.retry_seconds). Each pause is a tenth of the time that has passed, so it is soon back after a short
-    outage and calm in a long one.
+  - The classes of the profiles V(fast) and V(durable), which P(resultops.celery.backend_url#filter) names in the URL,
+    repeat by time, for O(options.retry_seconds). Each pause is a tenth of the time that has passed, so they are soon
+    back after a short outage and calm in a long one.
   - With the kind V(sentinel), a server or a sentinel that hangs is given up after a second or half of one, so that the
     next try meets the primary that the sentinels have chosen meanwhile. Celery's defaults wait for two minutes.
   - C(sentinel_kwargs) in C(result_backend_transport_options) is the account and TLS towards the sentinels, without the

@@ -44,10 +44,11 @@ REDIS_FIELDS = (
 SENTINEL_FIELDS = (*REDIS_FIELDS, "primary_name", "sentinel_username")
 
 PROFILES = ("stock", "fast", "durable")
-# The module that the role worker puts beside celeryconfig.py.
+# The module that the role worker puts beside celeryconfig.py. Its name has nothing that a scheme must not have: Celery
+# and Kombu find the password of a URL behind its scheme, to hide it.
 CLASSES = {
-    "redis": {"fast": "celery_results:FastRedisBackend", "durable": "celery_results:DurableRedisBackend"},
-    "sentinel": {"fast": "celery_results:FastSentinelBackend", "durable": "celery_results:DurableSentinelBackend"},
+    "redis": {"fast": "celeryresults.FastRedisBackend", "durable": "celeryresults.DurableRedisBackend"},
+    "sentinel": {"fast": "celeryresults.FastSentinelBackend", "durable": "celeryresults.DurableSentinelBackend"},
 }
 
 # Celery's own defaults: a setting that equals them is left out of the result.
@@ -230,9 +231,9 @@ def _sentinel_description(description: Description) -> dict[str, Any]:
     return wanted
 
 
-def _scheme(profile: str, scheme: str) -> str:
-    """Celery splits the scheme at the plus sign; what comes before it chooses the class."""
-    return scheme if profile == "stock" else f"{profile}+{scheme}"
+def _scheme(kind: str, profile: str, scheme: str) -> str:
+    """Celery splits the scheme at the plus sign and finds the class before it without any setting."""
+    return scheme if profile == "stock" else f"{CLASSES[kind][profile]}+{scheme}"
 
 
 def _credentials(wanted: Mapping[str, Any], password: str) -> str:
@@ -244,13 +245,13 @@ def _redis_url(description: Description, password: str) -> str:
     host = _bracketed(wanted["host"])
     address = f"{_credentials(wanted, password)}@{host}:{wanted['port']}/{wanted['database']}"
     if not wanted["tls"]:
-        return f"{_scheme(wanted['profile'], 'redis')}://{address}"
+        return f"{_scheme('redis', wanted['profile'], 'redis')}://{address}"
     query = {"ssl_cert_reqs": "required", "ssl_ca_certs": wanted["ca_file"]}
     if wanted["certificate_file"]:
         query["ssl_certfile"] = wanted["certificate_file"]
         query["ssl_keyfile"] = wanted["private_key_file"]
     query["ssl_check_hostname"] = "true"
-    return f"{_scheme(wanted['profile'], 'rediss')}://{address}?{urlencode(query, quote_via=quote, safe='')}"
+    return f"{_scheme('redis', wanted['profile'], 'rediss')}://{address}?{urlencode(query, quote_via=quote, safe='')}"
 
 
 def _sentinel_url(description: Description, password: str) -> str:
@@ -258,7 +259,7 @@ def _sentinel_url(description: Description, password: str) -> str:
     wanted = _sentinel_description(description)
     first, *others = (f"{_bracketed(host)}:{wanted['port']}/{wanted['database']}" for host in wanted["hosts"])
     addresses = [f"sentinel://{_credentials(wanted, password)}@{first}", *(f"sentinel://{other}" for other in others)]
-    return _scheme(wanted["profile"], ";".join(addresses))
+    return _scheme("sentinel", wanted["profile"], ";".join(addresses))
 
 
 def _serializer(options: Options) -> str:
@@ -334,8 +335,6 @@ def _settings(kind: str, wanted: Mapping[str, Any], chosen: Mapping[str, Any]) -
     }
     if any(not "!" <= character <= "~" for character in settings["redis_client_name"]):
         raise BackendError("The redis_client_name must consist of printable ASCII characters without spaces.")
-    if profile != "stock":
-        settings["override_backends"] = {profile: CLASSES[kind][profile]}
     return {
         name: value for name, value in settings.items() if name not in CELERY_DEFAULTS or value != CELERY_DEFAULTS[name]
     }

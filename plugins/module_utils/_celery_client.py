@@ -24,8 +24,8 @@ from urllib.parse import quote, unquote, urlsplit
 from ansible_collections.resultops.celery.plugins.module_utils import _report
 
 KIND_OF_SCHEME = {"redis": "redis", "rediss": "redis", "sentinel": "sentinel"}
-# What may stand before the scheme and a plus sign: the classes of celery_results.
-PROFILES = ("fast", "durable")
+# What may stand before the scheme and a plus sign: the module that the role worker puts beside celeryconfig.py.
+OWN_CLASSES = "celeryresults."
 
 REMEDIES = {
     "dns": "Add the name to the DNS or to /etc/hosts of this host.",
@@ -73,7 +73,7 @@ CLASS_OF_EXCEPTION = {
     "redis.exceptions.OutOfMemoryError": "oom",
     "redis.exceptions.BusyLoadingError": "refused",
     "redis.sentinel.MasterNotFoundError": "no_primary",
-    "celery_results.NotReplicatedError": "replicas",
+    "celeryresults.NotReplicatedError": "replicas",
     "kombu.exceptions.ContentDisallowed": "serializer",
     "kombu.exceptions.DecodeError": "serializer",
     "kombu.exceptions.EncodeError": "serializer",
@@ -391,12 +391,12 @@ def backend_kind(url: object) -> str:
             "in the configuration.",
         )
     scheme = str(url).partition("://")[0]
-    profile, plus, own = scheme.rpartition("+")
-    if own not in KIND_OF_SCHEME or (plus and profile not in PROFILES):
+    name, plus, own = scheme.rpartition("+")
+    if own not in KIND_OF_SCHEME or (plus and not name.startswith(OWN_CLASSES)):
         raise CheckFailedError(
             "config",
             f"The result backend has the scheme {scheme!r}, which cannot be checked; "
-            f"allowed are {', '.join(KIND_OF_SCHEME)}, alone or behind {' or '.join(f'{name}+' for name in PROFILES)}.",
+            f"allowed are {', '.join(KIND_OF_SCHEME)}, alone or behind a class of celeryresults and a +.",
         )
     return KIND_OF_SCHEME[own]
 

@@ -11,6 +11,7 @@ import importlib
 import itertools
 import json
 import os
+import re
 import threading
 import time
 from collections.abc import Iterable, Iterator
@@ -27,8 +28,8 @@ CHUNK = 500
 READ_ATTEMPTS = 3
 CONNECTION_CLASSES = ("dns", "refused", "timeout", "tls", "auth", "acl", "unreachable")
 PADDING = "x" * 100
-# The classes of this collection stand before the scheme of the URL, for example durable+sentinel://.
-OWN_SCHEMES = ("fast+", "durable+")
+# A class of this collection stands before the scheme of the URL.
+OWN_CLASS = re.compile(r"^celeryresults\.\w+\+")
 # What a user has to configure so that Celery reaches a server with TLS and passwords at all; the rest is Celery's.
 STOCK_SETTINGS = (
     "redis_backend_use_ssl",
@@ -71,21 +72,12 @@ def application(settings: ModuleType, expires: int, stock: bool) -> Any:
     if stock:
         os.environ["CELERY_RESULT_BACKEND"] = url = stock_url(str(url))
     app.conf.update(result_backend=url, result_expires=expires)
-    # Celery learns of classes of one's own when it reads its settings, and a URL from the environment comes before.
-    app.loader.override_backends = app.conf.get("override_backends") or {}
     return app
 
 
 def stock_url(url: str) -> str:
     """Return the URL for the classes that come with Celery."""
-    return ";".join(_without_own_scheme(part) for part in url.split(";"))
-
-
-def _without_own_scheme(url: str) -> str:
-    for prefix in OWN_SCHEMES:
-        if url.startswith(prefix):
-            return url[len(prefix) :]
-    return url
+    return OWN_CLASS.sub("", url)
 
 
 def stock_settings(settings: ModuleType) -> dict[str, Any]:

@@ -64,7 +64,7 @@ options:
     type: path
   backend_module:
     description:
-      - The text of C(celery_results), the module of the role P(resultops.celery.worker#role) with the result backends
+      - The text of C(celeryresults), the module of the role P(resultops.celery.worker#role) with the result backends
         of the profiles V(fast) and V(durable), if it is to be written too.
       - With it, the settings of a backend behind sentinels are also judged if Celery's own class is to use them.
     type: str
@@ -224,7 +224,7 @@ def check_objects(module: types.ModuleType) -> None:
                 get_encoder(app.conf[setting])
     with told("The result backend (CELERY_RESULT_BACKEND, see worker_backend) cannot be built"):
         _backend = app.backend
-    backends = sys.modules.get("celery_results")
+    backends = sys.modules.get("celeryresults")
     if backends and (app.conf.result_backend or "").rpartition("+")[2].startswith("sentinel://"):
         problem = backends.plaintext_problem(
             app.conf.result_backend, app.conf.redis_backend_use_ssl, app.conf.result_backend_transport_options
@@ -283,9 +283,9 @@ def judge(wanted: Mapping[str, Any], variables: Mapping[str, str]) -> None:
     with told("Celery cannot be imported by the interpreter of the worker (see worker_python)"):
         importlib.import_module("celery")
     if wanted["backend_module"]:
-        backend_file = os.path.join(wanted["config_directory"], "celery_results.py")
+        backend_file = os.path.join(wanted["config_directory"], "celeryresults.py")
         with told(f"{backend_file} cannot be loaded by the interpreter of the worker (see worker_profile)"):
-            load_module("celery_results", wanted["backend_module"], backend_file)
+            load_module("celeryresults", wanted["backend_module"], backend_file)
     check_names(module)
     check_objects(module)
     if wanted["application"]:

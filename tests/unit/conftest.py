@@ -22,9 +22,12 @@ from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 import redis
+from ansible.module_utils import _internal
+from ansible.module_utils.common import warnings
 from ansible.module_utils.testing import patch_module_args
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -196,7 +199,15 @@ def run_on_host() -> Callable[..., dict[str, Any]]:
         module = importlib.import_module(f"{MODULES}.{name}")
         printed = io.StringIO()
         wanted = {**arguments, "_ansible_check_mode": check_mode, "_ansible_diff": True}
-        with patch_module_args(wanted), contextlib.redirect_stdout(printed), pytest.raises(SystemExit):
+        # Filters that other tests have imported make this process a controller, which shows warnings instead, and
+        # what an earlier module warned of is no result of this one.
+        with (
+            mock.patch.object(_internal, "is_controller", False),
+            mock.patch.object(warnings, "_global_warnings", {}),
+            patch_module_args(wanted),
+            contextlib.redirect_stdout(printed),
+            pytest.raises(SystemExit),
+        ):
             module.main()
         return dict(json.loads(printed.getvalue()))
 

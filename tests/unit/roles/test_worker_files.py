@@ -107,14 +107,21 @@ def test_the_client_of_stock_celery_asks_each_sentinel_once(tmp_path: Path) -> N
     assert answer.stdout == "0\n", answer.stderr
 
 
-def test_a_worker_without_an_application_gets_the_classes_of_this_collection(tmp_path: Path) -> None:
-    """Celery's own loader knows nothing of override_backends; the command of a worker reads the settings first."""
-    settings = {"override_backends": {"fast": "celery_results:FastRedisBackend"}}
-    (tmp_path / "celeryconfig.py").write_text(render("celeryconfig.py.j2", __worker_settings=settings))
-    program = "import celery; celery.current_app.conf.timezone; print(celery.current_app.backend)"
-    backend = f"fast+{ENVIRONMENT['CELERY_RESULT_BACKEND']}"
+@pytest.mark.parametrize(
+    "program",
+    [
+        "print(celery.current_app.backend)",
+        "celery.current_app.conf.timezone; print(celery.current_app.backend)",
+        "app = celery.Celery(); app.config_from_object('celeryconfig'); print(app.AsyncResult('x').backend)",
+        "app = celery.Celery(); app.config_from_object('celeryconfig', namespace='CELERY'); print(app.backend)",
+    ],
+)
+def test_the_classes_of_this_collection_are_found_before_any_settings_are_read(tmp_path: Path, program: str) -> None:
+    (tmp_path / "celeryconfig.py").write_text(render("celeryconfig.py.j2", __worker_settings={}))
+    program = f"import celery; {program}"
+    backend = f"celeryresults.FastRedisBackend+{ENVIRONMENT['CELERY_RESULT_BACKEND']}"
     answer = run(program, tmp_path, ROLE / "files", environment={**ENVIRONMENT, "CELERY_RESULT_BACKEND": backend})
-    assert "celery_results.FastRedisBackend object" in answer.stdout, answer.stderr
+    assert "celeryresults.FastRedisBackend object" in answer.stdout, answer.stderr
 
 
 def test_a_shell_reads_the_environment_file(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 from ansible_collections.resultops.celery.plugins.filter import backend_url as plugin
 from celery import Celery
 from kombu import Connection
+from kombu.utils.url import maybe_sanitize_url
 
 HARD = "p@ss:/w%rd#?&'\"{{ }}\\ +;=%41é✓$"
 DESCRIPTION = {
@@ -144,12 +145,21 @@ def test_the_password_stands_in_the_url_once() -> None:
 
 
 @pytest.mark.parametrize("profile", ["fast", "durable"])
-def test_a_profile_comes_before_the_scheme(profile: str) -> None:
-    for description, scheme in ((DESCRIPTION, "rediss"), (SENTINELS, "sentinel")):
+def test_the_class_of_a_profile_comes_before_the_scheme(profile: str) -> None:
+    for description, scheme, kind in ((DESCRIPTION, "rediss", "Redis"), (SENTINELS, "sentinel", "Sentinel")):
         stock = plugin.backend_url(description, HARD)
         assert stock.startswith(f"{scheme}://")
         assert plugin.backend_url({**description, "profile": "stock"}, HARD) == stock
-        assert plugin.backend_url({**description, "profile": profile}, HARD) == f"{profile}+{stock}"
+        assert plugin.backend_url({**description, "profile": profile}, HARD) == (
+            f"celeryresults.{profile.capitalize()}{kind}Backend+{stock}"
+        )
+
+
+@pytest.mark.parametrize("description", [DESCRIPTION, SENTINELS])
+def test_kombu_finds_the_password_behind_the_class(description: dict[str, Any]) -> None:
+    url = plugin.backend_url({**description, "profile": "durable"}, "only-once")
+    for part in url.split(";"):
+        assert "only-once" not in maybe_sanitize_url(part)
 
 
 @pytest.mark.parametrize(

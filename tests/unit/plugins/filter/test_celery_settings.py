@@ -216,13 +216,11 @@ def test_a_primary_that_hangs_is_given_up_before_another_is_chosen() -> None:
 
 @pytest.mark.parametrize("profile", ["fast", "durable"])
 @pytest.mark.parametrize("kind", ["redis", "sentinel"])
-def test_a_profile_names_its_class(kind: str, profile: str) -> None:
+def test_a_profile_repeats_by_time(kind: str, profile: str) -> None:
     single = {"kind": "redis", "hosts": ["redis1"], "tls": False}
     settings = plugin.celery_settings({**(single if kind == "redis" else SENTINELS), "profile": profile})
-    name = f"celery_results:{profile.capitalize()}{kind.capitalize()}Backend"
-    assert settings["override_backends"] == {profile: name}
     assert settings["result_backend_transport_options"]["retry_seconds"] == 60
-    assert "override_backends" not in plugin.celery_settings(single)
+    assert "retry_seconds" not in plugin.celery_settings(single)["result_backend_transport_options"]
 
 
 def test_the_wishes_of_the_durable_profile() -> None:

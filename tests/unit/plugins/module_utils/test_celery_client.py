@@ -161,9 +161,9 @@ def test_a_check_becomes_a_row() -> None:
     [
         ("redis://h/0", "redis"),
         ("rediss://h/0", "redis"),
-        ("fast+rediss://h/0", "redis"),
+        ("celeryresults.FastRedisBackend+rediss://h/0", "redis"),
         ("sentinel://h/0;sentinel://i/0", "sentinel"),
-        ("durable+sentinel://h/0", "sentinel"),
+        ("celeryresults.DurableSentinelBackend+sentinel://h/0", "sentinel"),
     ],
 )
 def test_the_kind_follows_from_the_url(url: str, kind: str) -> None:

@@ -170,7 +170,9 @@ def test_the_longest_block() -> None:
 
 
 def test_what_remains_of_the_settings_for_the_comparison(celery_redis: Any, application: Any, tmp_path: Path) -> None:
-    app = application(celery_redis, stock=True, result_backend=f"durable+{celery_redis.url()}")
+    app = application(
+        celery_redis, stock=True, result_backend=f"celeryresults.DurableRedisBackend+{celery_redis.url()}"
+    )
     assert app.conf.result_backend == os.environ["CELERY_RESULT_BACKEND"] == celery_redis.url()
     assert app.conf.result_backend_always_retry is False
     assert app.conf.redis_socket_timeout == 120.0
@@ -183,7 +185,6 @@ def test_timeouts_of_sentinels_are_not_kept_for_the_comparison() -> None:
     settings: Any = SimpleNamespace(
         redis_backend_use_ssl={"ssl_ca_certs": "/ca.crt", "retry": object()},
         redis_socket_timeout=1,
-        override_backends={"durable": "x:Y"},
         result_serializer="msgpack",
         result_backend_transport_options={
             "master_name": "results",
@@ -201,9 +202,8 @@ def test_timeouts_of_sentinels_are_not_kept_for_the_comparison() -> None:
             "sentinel_kwargs": encrypted,
         },
     }
-    assert _writer.stock_url("durable+sentinel://:x@a:26379/0;durable+sentinel://:x@b:26379/0") == (
-        "sentinel://:x@a:26379/0;sentinel://:x@b:26379/0"
-    )
+    url = "sentinel://:x@a:26379/0;sentinel://b:26379/0"
+    assert _writer.stock_url(f"celeryresults.DurableSentinelBackend+{url}") == _writer.stock_url(url) == url
 
 
 def test_without_a_backend(monkeypatch: pytest.MonkeyPatch) -> None:

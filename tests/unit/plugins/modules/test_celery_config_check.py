@@ -34,14 +34,16 @@ result_backend = _environ["CELERY_RESULT_BACKEND"]
 @pytest.fixture(autouse=True)
 def own_process_state() -> Iterator[None]:
     """Undo what the child process of the module may leave behind."""
-    environment, path, modules = dict(os.environ), list(sys.path), set(sys.modules)
+    environment, path = dict(os.environ), list(sys.path)
+    names = ("celeryconfig", "celeryresults", "application_under_test")
+    imported = {name: sys.modules.pop(name) for name in names if name in sys.modules}
     yield
     os.environ.clear()
     os.environ.update(environment)
     sys.path[:] = path
-    for name in ("celeryconfig", "celery_results", "application_under_test"):
-        if name in sys.modules and name not in modules:
-            del sys.modules[name]
+    for name in names:
+        sys.modules.pop(name, None)
+    sys.modules.update(imported)
 
 
 def wanted(**changes: Any) -> dict[str, Any]:
@@ -83,7 +85,7 @@ def certificate(directory: Path, name: str) -> tuple[Path, Path]:
     return certificate_file, key_file
 
 
-BACKEND_MODULE = (Path(check.__file__).parents[2] / "roles" / "worker" / "files" / "celery_results.py").read_text()
+BACKEND_MODULE = (Path(check.__file__).parents[2] / "roles" / "worker" / "files" / "celeryresults.py").read_text()
 SENTINELS = {"kind": "sentinel", "hosts": ["s1", "s2", "s3"], "ca_file": "/ca.crt", "sentinel_username": "client"}
 
 
@@ -135,13 +137,13 @@ def test_tls_parameters_that_celery_would_drop_are_refused(profile: str) -> None
 
 
 def test_a_profile_without_its_class_is_refused() -> None:
-    settings = behind_sentinels({**SENTINELS, "profile": "fast"}, "del override_backends")
+    settings = {**behind_sentinels({**SENTINELS, "profile": "fast"}, ""), "backend_module": ""}
     assert "The result backend (CELERY_RESULT_BACKEND, see worker_backend) cannot be" in check.find_problem(settings)
 
 
 def test_a_backend_module_that_cannot_run_is_named() -> None:
     problem = check.find_problem(wanted(backend_module="import nowhere"))
-    assert problem.startswith("/etc/celery/app/celery_results.py cannot be loaded by the interpreter of the worker")
+    assert problem.startswith("/etc/celery/app/celeryresults.py cannot be loaded by the interpreter of the worker")
 
 
 def test_a_good_configuration_passes() -> None:

@@ -285,7 +285,7 @@ def test_a_broken_configuration(
 
 @pytest.fixture(autouse=True)
 def backend_classes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The directory that holds celery_results.py, as beside a deployed celeryconfig.py."""
+    """The directory that holds celeryresults.py, as beside a deployed celeryconfig.py."""
     monkeypatch.syspath_prepend(str(Path(check.__file__).parents[2] / "roles" / "worker" / "files"))
 
 

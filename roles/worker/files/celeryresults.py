@@ -8,9 +8,9 @@ Celery reads a result before it writes it (a SUCCESS is final), and then sends t
 to announce. Here a short script on the server does all three, so that the value travels once. Keys, payload, channel
 and expiry are Celery's own: its readers and writers work on the same results.
 
-The scheme of the URL chooses the class through the setting override_backends: fast+rediss://, durable+sentinel://...
-The options stand in result_backend_transport_options: retry_seconds, durable_replicas, durable_timeout_ms, and for
-sentinels also master_name, min_other_sentinels, sentinel_kwargs and allow_plaintext.
+The URL names the class before its scheme, as in celeryresults.DurableSentinelBackend+sentinel://..., which Celery finds
+without any setting. The options stand in result_backend_transport_options: retry_seconds, durable_replicas,
+durable_timeout_ms, and for sentinels also master_name, min_other_sentinels, sentinel_kwargs and allow_plaintext.
 """
 
 from __future__ import annotations
@@ -492,7 +492,7 @@ class OneTrip:
 
 
 class FastRedisBackend(OneTrip, RedisBackend):
-    """One Redis, for URLs that begin with fast+redis:// or fast+rediss://."""
+    """One Redis, for URLs that begin with celeryresults.FastRedisBackend+."""
 
     def _get_pool(self, **parameters: Any) -> Any:
         wanted = self._quick(parameters)
@@ -502,13 +502,13 @@ class FastRedisBackend(OneTrip, RedisBackend):
 
 
 class DurableRedisBackend(FastRedisBackend):
-    """One Redis and its replicas, for URLs that begin with durable+redis:// or durable+rediss://."""
+    """One Redis and its replicas, for celeryresults.DurableRedisBackend+."""
 
     durable = True
 
 
 class FastSentinelBackend(OneTrip, SentinelBackend):
-    """The primary that the sentinels name, for URLs that begin with fast+sentinel://."""
+    """The primary that the sentinels name, for celeryresults.FastSentinelBackend+."""
 
     connection_class_ssl = VerifiedPrimaryConnection
 
@@ -542,7 +542,7 @@ class FastSentinelBackend(OneTrip, SentinelBackend):
 
 
 class DurableSentinelBackend(FastSentinelBackend):
-    """The primary that the sentinels name and its replicas, for URLs that begin with durable+sentinel://."""
+    """The primary that the sentinels name and its replicas, for celeryresults.DurableSentinelBackend+."""
 
     durable = True
 

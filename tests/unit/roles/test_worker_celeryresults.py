@@ -29,18 +29,18 @@ from celery.contrib.testing.worker import start_worker
 from celery.exceptions import BackendStoreError, ImproperlyConfigured
 from celery.result import GroupResult
 
-SOURCE = Path(__file__).resolve().parents[3] / "roles" / "worker" / "files" / "celery_results.py"
+SOURCE = Path(__file__).resolve().parents[3] / "roles" / "worker" / "files" / "celeryresults.py"
 ONCE = {"result_backend_always_retry": False}
 VALUE = {"text": "résumé ✓", "numbers": [1, 2.5, None, True], "nested": {"list": [[], {}]}}
 
 
 def load() -> types.ModuleType:
     """Import the module under the name by which the settings find it."""
-    spec = importlib.util.spec_from_file_location("celery_results", SOURCE)
+    spec = importlib.util.spec_from_file_location("celeryresults", SOURCE)
     assert spec
     assert spec.loader
     module = importlib.util.module_from_spec(spec)
-    sys.modules["celery_results"] = module
+    sys.modules["celeryresults"] = module
     spec.loader.exec_module(module)
     return module
 
