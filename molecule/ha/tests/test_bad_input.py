@@ -61,7 +61,11 @@ BAD_INPUT = {
         "any other printable",
     ),
     "missing password": ({"redis_replication_password": ""}, "redis_replication_password is missing", "vault"),
-    "sentinels in plaintext": ({"worker_backend_tls": False}, "worker_backend_tls", "plaintext"),
+    "sentinels in plaintext": (
+        {"worker_backend_tls": False},
+        "worker_client_certificate is issued",
+        "worker_backend_tls true",
+    ),
 }
 
 
