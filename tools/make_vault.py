@@ -32,9 +32,9 @@ NAMES = (
     "vault_redis_backup_passphrase",
 )
 HARD_CHARACTERS = r"""p@ss:/w%rd#?&'"{{ }}\ """.strip()
-# What Sentinel logs in with stands in its own file, where it writes no quotes.
-UNQUOTED = ("vault_redis_sentinel_password", "vault_sentinel_peer_password")
-HARD_CHARACTERS_UNQUOTED = r"p@ss:/w%rd#?&{{}}\n"
+# What Sentinel and replicas log in with stands in their own files: Sentinel writes no quotes there, Valkey no escapes.
+UNQUOTED = ("vault_redis_sentinel_password", "vault_sentinel_peer_password", "vault_redis_replication_password")
+HARD_CHARACTERS_UNQUOTED = r"p@ss:/w%rd#?&{{}}"
 
 
 def hard_characters(name: str) -> str:

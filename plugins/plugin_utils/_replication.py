@@ -28,6 +28,8 @@ USUAL_FAILOVER_TIMEOUT = 60_000
 PRIMARY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 # Sentinel writes names and passwords into its own file without quotes, and would not start from it again.
 UNQUOTABLE = re.compile(r"[\s\"']")
+# Valkey 8.1 puts quotes around the password of a replica, but does not mark those that are in it.
+UNREADABLE_FOR_VALKEY = re.compile(r"[\"\\]")
 
 Mapping = t.Mapping[str, t.Any]
 
@@ -56,7 +58,16 @@ def problems_of_set(given: Mapping) -> list[str]:
     problems += _mixed(members, "provider", "redis_provider", f"the group '{group}'")
     problems += _mixed_versions(members, group)
     problems += _write_problems(given, len(members))
-    return problems + secret_problems(given.get("passwords") or {})
+    passwords = dict(given.get("passwords") or {})
+    name = "redis_replication_password"
+    if any(member.get("provider") == "valkey" for member in members) and UNREADABLE_FOR_VALKEY.search(
+        str(passwords.get(name, ""))
+    ):
+        problems.append(
+            f'{name} contains a " or a \\, with which Valkey would not start again from the file that it writes itself '
+            "after a failover: use other characters."
+        )
+    return problems + secret_problems(passwords)
 
 
 def warnings_of_set(given: Mapping) -> list[str]:

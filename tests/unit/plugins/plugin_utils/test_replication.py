@@ -192,6 +192,18 @@ BAD_SETS = {
 }
 
 
+@pytest.mark.parametrize("character", ['"', "\\"])
+@pytest.mark.parametrize(("provider", "problems"), [("redis", 0), ("valkey", 1)])
+def test_valkey_could_not_read_its_own_file(character, provider, problems):
+    given = a_set(passwords={"redis_replication_password": f"{PASSWORD}{character}"})
+    for member in given["members"]:
+        member["provider"] = provider
+    found = _replication.problems_of_set(given)
+    assert [sentence.partition(",")[0] for sentence in found] == [
+        'redis_replication_password contains a " or a \\'
+    ] * problems
+
+
 @pytest.mark.parametrize("case", BAD_SETS)
 def test_sets_that_cannot_work(case):
     given, expected = BAD_SETS[case]
