@@ -46,6 +46,12 @@ options:
       - Directory in which the server will look for its data with the new settings.
     type: path
     required: true
+  state_file:
+    description:
+      - The configuration file that the server starts with, also with the new settings.
+      - Accounts in it (lines that begin with C(user)) are taken out. A server does not start with them and the file of
+        accounts that the new settings name.
+    type: path
   appendonly:
     description:
       - Whether the new settings have C(appendonly yes).
@@ -102,6 +108,7 @@ action:
 
 import os
 import re
+import tempfile
 import time
 from contextlib import closing, suppress
 from typing import Any
@@ -124,6 +131,7 @@ NAMES = {
 }
 SNAPSHOTS = "3600 1"
 POLL_SECONDS = 0.1
+ACCOUNT = re.compile(r"\s*user\s", re.IGNORECASE)
 PROGRAMS = re.compile(r"(redis|valkey)-server")
 # The options of the common connection have other names in this module.
 OPTION_OF_CONNECTION = re.compile(r"\blogin_(user|password|host)\b")
@@ -141,9 +149,29 @@ class Adoption:
     def run(self) -> dict[str, Any]:
         server = _redis.connect(self._connection())
         if server is None:
-            return self._stopped()
-        with closing(server):
-            return self._running(server)
+            result = self._stopped()
+        else:
+            with closing(server):
+                result = self._running(server)
+        # Last, because the server has just written its accounts into that file, too.
+        return {**result, "changed": self._take_out_accounts() or result["changed"]}
+
+    def _take_out_accounts(self) -> bool:
+        path = self.params["state_file"]
+        if not path or not os.path.exists(path):
+            return False
+        with open(path, encoding="utf-8", errors="surrogateescape") as stream:
+            lines = stream.readlines()
+        kept = [line for line in lines if not ACCOUNT.match(line)]
+        if kept == lines:
+            return False
+        if not self.module.check_mode:
+            descriptor, staged = tempfile.mkstemp(prefix=".ansible-", dir=os.path.dirname(path))
+            self.module.add_cleanup_file(staged)
+            with os.fdopen(descriptor, "w", encoding="utf-8", errors="surrogateescape") as stream:
+                stream.writelines(kept)
+            self.module.atomic_move(staged, path)
+        return True
 
     def _connection(self) -> dict[str, Any]:
         return {
@@ -281,6 +309,7 @@ def main() -> None:
             "username": {"type": "str", "default": "default"},
             "password": {"type": "str", "no_log": True},
             "data_directory": {"type": "path", "required": True},
+            "state_file": {"type": "path"},
             "appendonly": {"type": "bool", "required": True},
             "timeout": {"type": "int", "default": 600},
             "server_binary": {"type": "path"},

@@ -38,8 +38,9 @@ class Legacy:
         self.password: str | None = None
         self.process: subprocess.Popen[bytes] | None = None
 
-    def start(self, settings: dict[str, str], **more: str) -> None:
-        (self.directory / "redis.conf").write_text("")
+    def start(self, settings: dict[str, str], keep_file: bool = False, **more: str) -> None:
+        if not keep_file:
+            (self.directory / "redis.conf").write_text("")
         options = {
             "port": str(self.port),
             "bind": "127.0.0.1",
@@ -170,6 +171,30 @@ def test_it_waits_until_the_append_only_file_is_complete(legacy: Legacy, adopt: 
     legacy.client().config_set("appendonly", "no")
     late = adopt(timeout=0)
     assert "did not complete its append-only file within 0 seconds (timeout)" in late["msg"]
+
+
+def test_accounts_in_the_state_file_do_not_keep_the_server_from_starting(legacy: Legacy, adopt: Any) -> None:
+    """A server without a file of accounts writes them into its own, and does not start with both."""
+    state_file, accounts = legacy.directory / "redis.conf", legacy.directory / "users.acl"
+    accounts.write_text("user default on nopass ~* &* +@all\n")
+    legacy.start(STOCK)
+    legacy.fill()
+    assert adopt(state_file=str(state_file))["action"] == "append_only_enabled"
+    assert "appendonly yes" in state_file.read_text()
+    assert adopt(state_file=str(state_file))["changed"] is False
+    legacy.stop()
+    legacy.start(OURS, keep_file=True, aclfile=str(accounts))
+    assert legacy.client().dbsize() == 500
+
+
+def test_accounts_of_a_stopped_server_are_taken_out_alone(legacy: Legacy, adopt: Any) -> None:
+    state_file = legacy.directory / "redis.conf"
+    state_file.write_text("# user of the manual\nuser old on nopass\n  USER other off\nmaxclients 100\n")
+    before = state_file.read_text()
+    assert adopt(state_file=str(state_file), check_mode=True)["changed"] is True
+    assert state_file.read_text() == before
+    assert adopt(state_file=str(state_file))["changed"] is True
+    assert state_file.read_text() == "# user of the manual\nmaxclients 100\n"
 
 
 def test_a_crash_before_the_restart_loses_nothing(legacy: Legacy, adopt: Any) -> None:
