@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from scenario import CERTIFICATE, KEY, REDIS_PORT, SETS, Sets
+from scenario import CERTIFICATE, EXTENDED, INVENTORY, KEY, REDIS_PORT, SETS, Sets
 
 HA13 = SETS["ha13"]
 WORKER = HA13.workers[0]
@@ -36,6 +36,8 @@ class Backups:
 
     def __init__(self, fleet: Sets, directory: pathlib.Path) -> None:
         self.fleet = fleet
+        # The inventory in which the empty host is a server.
+        self.extended = Sets(INVENTORY, client=fleet.client, arguments=("-i", str(EXTENDED)))
         self.passphrase = secrets.token_urlsafe(16) + r"""p@ss:/w%rd#?&'"{{ }}\ x"""
         self.directory = directory / "backups"
         self.variables = directory / "variables.yml"
@@ -47,7 +49,7 @@ class Backups:
 
     def run(self, playbook: str, limit: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         given = ("-vvv", "--limit", limit, "--extra-vars", f"@{self.variables}", *arguments)
-        done = self.fleet.playbook(f"resultops.celery.{playbook}", *given)
+        done = self.extended.playbook(f"resultops.celery.{playbook}", *given)
         assert self.fleet.secrets_in(done.stdout + done.stderr, passphrase=self.passphrase) == []
         return done
 
