@@ -18,7 +18,7 @@ demo-down: venv engine ## Remove the demo's hosts and the secrets that were made
 	@tools/demo down
 
 .PHONY: test
-test: lint unit sanity install molecule ## Run everything below, up to molecule: under 25 minutes on 2 cores
+test: lint unit sanity install molecule ## Run everything below, up to molecule: about an hour on 2 cores
 
 .PHONY: lint
 lint: venv ## Run the linters
