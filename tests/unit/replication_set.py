@@ -388,9 +388,15 @@ class ReplicationSet:
 
     @property
     def primary(self) -> Process:
-        """The one running node whose role is master."""
-        (found,) = [node for node in self.nodes if node.is_running and node.information()["role"] == "master"]
-        return found
+        """The one running node whose role is master; after a failover the old one stays master for some seconds."""
+        found: list[Process] = []
+
+        def is_one() -> bool:
+            found[:] = [node for node in self.nodes if node.is_running and node.information()["role"] == "master"]
+            return len(found) == 1
+
+        wait_until(is_one, "One primary")
+        return found[0]
 
     def link_is_up(self, node: Process) -> bool:
         try:

@@ -19,7 +19,8 @@ from ansible_collections.resultops.celery.tests.unit.replication_set import Repl
 
 @pytest.fixture(scope="module")
 def replication_set(redis_program: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ReplicationSet]:
-    with ReplicationSet(tmp_path_factory.mktemp("set"), redis_program, nodes=2) as deployed:
+    # A machine that stands still for two seconds must not fail over what these tests hold still themselves.
+    with ReplicationSet(tmp_path_factory.mktemp("set"), redis_program, nodes=2, down_after=60000) as deployed:
         yield deployed
 
 
