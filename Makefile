@@ -28,7 +28,7 @@ lint: venv ## Run the linters
 unit: venv ## Run the unit tests, against real servers where a plugin talks to one
 	@tools/packages redis-tools
 	@echo "==> Unit tests"
-	@pytest
+	@pytest --numprocesses 3 --dist loadfile
 
 .PHONY: sanity
 sanity: venv ## Run ansible-test sanity

@@ -15,7 +15,6 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterable
@@ -26,6 +25,7 @@ from typing import Any
 
 import redis
 from ansible_collections.resultops.celery.plugins.module_utils import _redis_acl
+from ansible_collections.resultops.celery.tests.unit.ports import free_port
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -71,12 +71,6 @@ DECLARATION = {
     "rules": [],
     "enabled": True,
 }
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def wait_until(condition: Callable[[], Any], what: str, seconds: float = PATIENCE) -> Any:

@@ -9,7 +9,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -26,6 +25,7 @@ import pytest
 import redis
 import yaml
 from ansible_collections.resultops.celery.plugins.module_utils import _backend, _redis_acl
+from ansible_collections.resultops.celery.tests.unit.ports import free_port
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -46,12 +46,6 @@ def server_binary(directory: Path) -> Path:
     link = directory / "redis-server"
     link.symlink_to(found)
     return link
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def wait_until(condition: Callable[[], bool], what: str) -> None:

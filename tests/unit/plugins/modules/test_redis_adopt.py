@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import threading
 import time
@@ -18,6 +17,7 @@ from typing import Any
 
 import pytest
 import redis
+from ansible_collections.resultops.celery.tests.unit.ports import free_port
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
@@ -32,9 +32,7 @@ class Legacy:
     def __init__(self, program: Path, directory: Path) -> None:
         self.program = program
         self.directory = directory
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = int(probe.getsockname()[1])
+        self.port = free_port()
         self.password: str | None = None
         self.process: subprocess.Popen[bytes] | None = None
 
