@@ -376,6 +376,8 @@ class BackendProbe:
         task = self._task()
         storing.client.ping()
         waiting.on_task_call(None, task)
+        # A refused subscription is told here; later, a slow client would read the stored result and never notice.
+        waiting.result_consumer.drain_events(timeout=self._timeout)
         problems: list[Exception] = []
 
         def store_later() -> None:
