@@ -29,6 +29,7 @@ from ansible.module_utils import _internal
 from ansible.module_utils.common import warnings
 from ansible.module_utils.testing import patch_module_args
 from ansible_collections.resultops.celery.tests.unit.ports import free_port
+from ansible_collections.resultops.celery.tests.unit.sql_servers import Mariadb, Postgresql
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -187,6 +188,20 @@ def redis_server(stopped_server: ManagedServer) -> ManagedServer:
     """A running server as Debian starts it: everybody who reaches it may do everything."""
     stopped_server.start()
     return stopped_server
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[Postgresql]:
+    """One server for all tests of a process: each test makes a database of its own."""
+    with Postgresql() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def mariadb() -> Iterator[Mariadb]:
+    """One server for all tests of a process: each test makes a database of its own."""
+    with Mariadb() as server:
+        yield server
 
 
 @pytest.fixture
