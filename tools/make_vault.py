@@ -30,6 +30,15 @@ NAMES = (
     "vault_sentinel_exporter_password",
     "vault_redis_exporter_password",
     "vault_redis_backup_passphrase",
+    "vault_postgresql_probe_password",
+    "vault_postgresql_other_password",
+    "vault_postgresql_purge_password",
+    "vault_postgresql_monitor_password",
+    "vault_mysql_probe_password",
+    "vault_mysql_other_password",
+    "vault_mysql_owner_password",
+    "vault_mysql_purge_password",
+    "vault_mysql_monitor_password",
 )
 HARD_CHARACTERS = r"""p@ss:/w%rd#?&'"{{ }}\ """.strip()
 # What Sentinel and replicas log in with stands in their own files: Sentinel writes no quotes there, Valkey no escapes.
