@@ -31,7 +31,7 @@ STATUS_COLUMNS = {
 TABLES = ("celery_taskmeta", "celery_tasksetmeta")
 
 _POSTGRESQL = """
-CREATE PROCEDURE {schema}.celery_purge(
+CREATE OR REPLACE PROCEDURE {prefix}celery_purge(
     retention bigint,
     retention_unfinished bigint,
     batch integer DEFAULT 5000,
@@ -77,8 +77,8 @@ BEGIN
     created_before = begun - make_interval(secs => retention_unfinished);
     young = greatest(done_before, created_before);
     SELECT walked_all IS NULL OR walked_all < begun - interval '7 days' INTO walks_all
-        FROM {schema}.celery_purge_status;
-    UPDATE {schema}.celery_purge_status SET
+        FROM {prefix}celery_purge_status;
+    UPDATE {prefix}celery_purge_status SET
         started = begun, ended = NULL, removed = 0, error = NULL,
         retention = celery_purge.retention, retention_unfinished = celery_purge.retention_unfinished;
     COMMIT;
@@ -92,17 +92,17 @@ BEGIN
                     ' coalesce(bool_or(is_old), false), min(coalesce(date_done, created)) FILTER (WHERE NOT is_expired)'
                     ' FROM (SELECT id, date_done, created, created < $3 OR coalesce(date_done < $3, false) AS is_old,'
                     ' CASE WHEN date_done IS NULL THEN created < $2 ELSE date_done < $1 END AS is_expired'
-                    ' FROM {schema}.' || target || ' WHERE id > $4 ORDER BY id LIMIT $5) AS walked'
+                    ' FROM {prefix}' || target || ' WHERE id > $4 ORDER BY id LIMIT $5) AS walked'
                     INTO upto, seen, expired, has_old, kept USING done_before, created_before, young, passed, batch;
                 IF expired > 0 THEN
-                    EXECUTE 'DELETE FROM {schema}.' || target || ' WHERE id = ANY (ARRAY('
-                        'SELECT id FROM {schema}.' || target || ' WHERE id > $3 AND id <= $4'
+                    EXECUTE 'DELETE FROM {prefix}' || target || ' WHERE id = ANY (ARRAY('
+                        'SELECT id FROM {prefix}' || target || ' WHERE id > $3 AND id <= $4'
                         ' AND CASE WHEN date_done IS NULL THEN created < $2 ELSE date_done < $1 END'
                         ' ORDER BY id FOR UPDATE SKIP LOCKED))'
                         USING done_before, created_before, passed, upto;
                     GET DIAGNOSTICS gone = ROW_COUNT;
                     skipped = skipped + expired - gone;
-                    UPDATE {schema}.celery_purge_status SET removed = removed + gone;
+                    UPDATE {prefix}celery_purge_status SET removed = removed + gone;
                 END IF;
             EXCEPTION WHEN query_canceled OR OTHERS THEN
                 problem = SQLERRM;
@@ -121,7 +121,7 @@ BEGIN
         END LOOP;
         EXIT WHEN problem IS NOT NULL;
     END LOOP;
-    UPDATE {schema}.celery_purge_status SET
+    UPDATE {prefix}celery_purge_status SET
         ended = clock_timestamp() AT TIME ZONE 'utc',
         error = problem,
         backlog = CASE WHEN problem IS NULL THEN skipped END,
@@ -223,55 +223,57 @@ END
 """
 
 
-def upgrade(engine: str, schema: str = "") -> list[str]:
-    """The statements that make the purge; on PostgreSQL in that schema, on MariaDB and MySQL in the database."""
-    where = f"{_quoted(schema)}." if engine == "postgresql" else ""
+def upgrade(engine: str, prefix: str = "") -> list[str]:
+    """The statements that make the purge, or what is missing of it; the prefix is the quoted schema with its dot."""
     moment = "timestamp" if engine == "postgresql" else "datetime(6)"
     columns = [f"{name} {kind.format(moment=moment)}" for name, kind in STATUS_COLUMNS.items()]
-    table = f"{where}celery_purge_status"
     key = "id smallint NOT NULL DEFAULT 1 PRIMARY KEY CHECK (id = 1)"
-    return [
-        f"CREATE TABLE {table} ({', '.join([key, *columns])})",
-        f"INSERT INTO {table} (id) VALUES (1)",  # noqa: S608 - a quoted name
-        _postgresql(schema) if engine == "postgresql" else _mysql(),
-        *([f"REVOKE ALL ON PROCEDURE {where}celery_purge FROM PUBLIC"] if engine == "postgresql" else []),
-    ]
-
-
-def downgrade(engine: str, schema: str = "") -> list[str]:
-    where = f"{_quoted(schema)}." if engine == "postgresql" else ""
-    return [f"DROP PROCEDURE {where}celery_purge", f"DROP TABLE {where}celery_purge_status"]
-
-
-def grants(schema: str, role: str, monitor: str = "") -> list[str]:
-    """What the purge needs on PostgreSQL. To lock a row takes the right to update some column of it."""
-    where = _quoted(schema)
-    tables = ", ".join(f"{where}.{table}" for table in TABLES)
-    granted = [
-        f"GRANT USAGE ON SCHEMA {where} TO {_quoted(role)}",
-        f"GRANT SELECT (id, date_done, created), UPDATE (created), DELETE ON {tables} TO {_quoted(role)}",
-        f"GRANT SELECT, UPDATE ON {where}.celery_purge_status TO {_quoted(role)}",
-        f"GRANT EXECUTE ON PROCEDURE {where}.celery_purge TO {_quoted(role)}",
-    ]
-    if monitor:
-        granted += [
-            f"GRANT USAGE ON SCHEMA {where} TO {_quoted(monitor)}",
-            f"GRANT SELECT (id, status, date_done, created) ON {where}.{TABLES[0]} TO {_quoted(monitor)}",
-            f"GRANT SELECT (id, date_done, created) ON {where}.{TABLES[1]} TO {_quoted(monitor)}",
-            f"GRANT SELECT ON {where}.celery_purge_status TO {_quoted(monitor)}",
+    table = f"{prefix}celery_purge_status"
+    made = f"CREATE TABLE IF NOT EXISTS {table} ({', '.join([key, *columns])})"
+    if engine == "postgresql":
+        return [
+            made,
+            f"INSERT INTO {table} (id) VALUES (1) ON CONFLICT DO NOTHING",  # noqa: S608 - a quoted name
+            _postgresql(prefix),
+            f"REVOKE ALL ON PROCEDURE {prefix}celery_purge FROM PUBLIC",
         ]
-    return granted
+    return [
+        made,
+        f"INSERT IGNORE INTO {table} (id) VALUES (1)",  # noqa: S608 - a quoted name
+        "DROP PROCEDURE IF EXISTS celery_purge",
+        _mysql(),
+    ]
 
 
-def _postgresql(schema: str) -> str:
-    text = "'" + f"celery_purge {schema}".replace("'", "''") + "'"
-    return _POSTGRESQL.replace("{schema}", _quoted(schema)).replace("{text}", text).strip()
+def downgrade(prefix: str = "") -> list[str]:
+    return [f"DROP PROCEDURE IF EXISTS {prefix}celery_purge", f"DROP TABLE IF EXISTS {prefix}celery_purge_status"]
+
+
+def grants(engine: str, prefix: str, account: str) -> list[str]:
+    """What the purge needs, beside the use of the schema; account is quoted."""
+    # To lock a row takes the right to update some column of it on PostgreSQL.
+    lock = "UPDATE (created), " if engine == "postgresql" else ""
+    return [
+        *(f"GRANT SELECT (id, date_done, created), {lock}DELETE ON {prefix}{table} TO {account}" for table in TABLES),
+        f"GRANT SELECT, UPDATE ON {prefix}celery_purge_status TO {account}",
+        f"GRANT EXECUTE ON PROCEDURE {prefix}celery_purge TO {account}",
+    ]
+
+
+def monitor_grants(prefix: str, account: str) -> list[str]:
+    """What shows the state of a store, and no result; account is quoted."""
+    return [
+        f"GRANT SELECT (id, status, date_done, created) ON {prefix}{TABLES[0]} TO {account}",
+        f"GRANT SELECT (id, date_done, created) ON {prefix}{TABLES[1]} TO {account}",
+        f"GRANT SELECT ON {prefix}celery_purge_status TO {account}",
+    ]
+
+
+def _postgresql(prefix: str) -> str:
+    text = "'" + f"celery_purge {prefix}".replace("'", "''") + "'"
+    return _POSTGRESQL.replace("{prefix}", prefix).replace("{text}", text).strip()
 
 
 def _mysql() -> str:
     walks = "".join(_MYSQL_WALK.replace("{table}", table) for table in TABLES)
     return _MYSQL.replace("{walks}", walks.strip("\n")).strip()
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'

@@ -58,7 +58,7 @@ class Session:
             self._connection, self._problem = self._open(params)
         except SqlError as problem:
             raise SqlError(self._without_secrets(str(problem))) from None
-        self._prefix = f"{self.name(params['schema'])}." if self.engine == "postgresql" else ""
+        self.prefix = f"{self.name(params['schema'])}." if self.engine == "postgresql" else ""
 
     def name(self, text: str) -> str:
         """An identifier as it stands in a statement."""
@@ -67,7 +67,7 @@ class Session:
 
     def of_schema(self, text: str) -> str:
         """The name of an object of the application, wherever the session looks for names."""
-        return f"{self._prefix}{self.name(text)}"
+        return f"{self.prefix}{self.name(text)}"
 
     def rows(self, statement: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         cursor = self._run(statement, values)

@@ -35,6 +35,7 @@ class Store:
         self.database = server.create_database()
         self.role = server.new_name("purge")
         self.prefix = "app." if self.engine == "postgresql" else ""
+        self.schema = '"app".' if self.engine == "postgresql" else ""
         blob, moment, now = (
             ("bytea", "timestamp", "now() AT TIME ZONE 'utc'")
             if self.engine == "postgresql"
@@ -47,7 +48,7 @@ class Store:
                 f"CREATE TABLE {self.prefix}{table} (id bigint PRIMARY KEY, {columns.format(blob=blob)},"
                 f" date_done {moment}, created {moment} NOT NULL DEFAULT ({now}))"
             )
-        for statement in _result_schema_purge.upgrade(self.engine, "app"):
+        for statement in _result_schema_purge.upgrade(self.engine, self.schema):
             self.sql(statement)
         self._grant()
 
@@ -55,22 +56,15 @@ class Store:
         if self.engine == "postgresql":
             quoted = PASSWORD.replace("'", "''")
             self.sql(f"CREATE ROLE {self.role} LOGIN PASSWORD '{quoted}'")
-            for statement in _result_schema_purge.grants("app", self.role):
-                self.sql(statement)
-            return
-        with contextlib.closing(self.server.connect()) as connection:
-            account = connection.escape(self.role) + "@'%'"
-            connection.cursor().execute(
-                f"CREATE USER {account} IDENTIFIED BY {connection.escape(PASSWORD)} REQUIRE SSL"
-            )
-        for right, what in (
-            ("SELECT (id, date_done, created), DELETE", "celery_taskmeta"),
-            ("SELECT (id, date_done, created), DELETE", "celery_tasksetmeta"),
-            ("SELECT, UPDATE", "celery_purge_status"),
-            ("EXECUTE", "PROCEDURE celery_purge"),
-        ):
-            kind, _, name = what.rpartition(" ")
-            self.sql(f"GRANT {right} ON {kind} `{self.database}`.{name} TO {account}")
+            self.sql(f"GRANT USAGE ON SCHEMA app TO {self.role}")
+            account = self.role
+        else:
+            with contextlib.closing(self.server.connect()) as connection:
+                account = connection.escape(self.role) + "@'%'"
+                password = connection.escape(PASSWORD)
+                connection.cursor().execute(f"CREATE USER {account} IDENTIFIED BY {password} REQUIRE SSL")
+        for statement in _result_schema_purge.grants(self.engine, self.schema, account):
+            self.sql(statement)
 
     def sql(self, statement: str) -> list[tuple[Any, ...]]:
         return self.server.sql(statement, database=self.database)
@@ -333,8 +327,16 @@ def test_a_time_limit_for_statements_is_refused(postgresql: SqlServer) -> None:
     assert store.ids() == [1, 2, 3]
 
 
+def test_to_make_it_again_keeps_what_the_last_purge_did(store: Store) -> None:
+    store.add(1, 2 * DAY, 2 * DAY)
+    store.purge()
+    for statement in _result_schema_purge.upgrade(store.engine, store.schema):
+        store.sql(statement)
+    assert store.status()["removed"] == 1
+
+
 def test_what_was_made_can_be_taken_away(store: Store) -> None:
-    for statement in _result_schema_purge.downgrade(store.engine, "app"):
+    for statement in _result_schema_purge.downgrade(store.schema):
         store.sql(statement)
     with pytest.raises(REFUSED):
         store.status()

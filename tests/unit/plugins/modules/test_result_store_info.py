@@ -40,7 +40,7 @@ class Kept:
                 f"result {blob}, date_done {moment}{extra})"
             )
         if created:
-            for statement in _result_schema_purge.upgrade(self.engine, "app"):
+            for statement in _result_schema_purge.upgrade(self.engine, '"app".' if postgresql else ""):
                 self.sql(statement)
         self._grant()
 
@@ -49,12 +49,20 @@ class Kept:
             quoted = PASSWORD.replace("'", "''")
             self.sql(f"CREATE ROLE {self.role} LOGIN PASSWORD '{quoted}'")
             self.sql(f"GRANT USAGE ON SCHEMA app TO {self.role}")
-            self.sql(f"GRANT SELECT ON ALL TABLES IN SCHEMA app TO {self.role}")
+            self._grant_columns('"app".')
             return
         with contextlib.closing(self.server.connect()) as connection:
             cursor = connection.cursor()
             cursor.execute(f"CREATE USER {self.role} IDENTIFIED BY {connection.escape(PASSWORD)} REQUIRE SSL")
-            cursor.execute(f"GRANT SELECT ON `{self.database}`.* TO {self.role}")
+        self._grant_columns("")
+
+    def _grant_columns(self, prefix: str) -> None:
+        if self.created:
+            for statement in _result_schema_purge.monitor_grants(prefix, self.role):
+                self.sql(statement)
+            return
+        for table in _result_store.TABLES:
+            self.sql(f"GRANT SELECT ON {prefix}{table} TO {self.role}")
 
     def sql(self, statement: str) -> list[tuple[Any, ...]]:
         return self.server.sql(statement, database=self.database)
