@@ -16,6 +16,7 @@ description:
   - Refuses settings that Celery does not know, values of the wrong type, serializers, backends and brokers that cannot
     be used, certificates that do not fit, and an application that cannot be imported.
   - Refuses settings with which Celery would talk to sentinels or to Redis nodes in plaintext without a word.
+  - For a backend in PostgreSQL or MySQL, SQLAlchemy and the driver judge the URL and C(database_engine_options), too.
   - Connects to nothing and writes nothing. No sentence contains a value of the environment file.
   - Run it with the Python interpreter of the worker's virtual environment.
 requirements:
@@ -64,12 +65,19 @@ options:
     type: path
   backend_module:
     description:
-      - The text of C(celeryresults), the module of the role P(resultops.celery.worker#role) with the result backends
-        of the profiles V(fast) and V(durable), if it is to be written too.
+      - The text of the module of the role P(resultops.celery.worker#role) with the result backends of the profiles
+        V(fast) and V(durable), if it is to be written too.
       - With it, the settings of a backend behind sentinels are also judged if Celery's own class is to use them.
     type: str
     default: ""
     version_added: 0.2.0
+  backend_module_name:
+    description:
+      - The name of O(backend_module). V(celerysqlresults) has the class for PostgreSQL and MySQL.
+    type: str
+    choices: [celeryresults, celerysqlresults]
+    default: celeryresults
+    version_added: 0.3.0
   application:
     description: The application as C(celery --app) takes it. Without one, none is imported.
     type: str
@@ -223,7 +231,10 @@ def check_objects(module: types.ModuleType) -> None:
             with told(f"{setting} (see worker_settings) cannot be used"):
                 get_encoder(app.conf[setting])
     with told("The result backend (CELERY_RESULT_BACKEND, see worker_backend) cannot be built"):
-        _backend = app.backend
+        backend = app.backend
+        if hasattr(backend, "session_manager"):
+            # Celery would miss a driver and refuse an option only when it stores the first result.
+            backend.session_manager.get_engine(backend.url, **backend.engine_options)
     backends = sys.modules.get("celeryresults")
     if backends and (app.conf.result_backend or "").rpartition("+")[2].startswith("sentinel://"):
         problem = backends.plaintext_problem(
@@ -283,9 +294,10 @@ def judge(wanted: Mapping[str, Any], variables: Mapping[str, str]) -> None:
     with told("Celery cannot be imported by the interpreter of the worker (see worker_python)"):
         importlib.import_module("celery")
     if wanted["backend_module"]:
-        backend_file = os.path.join(wanted["config_directory"], "celeryresults.py")
+        name = wanted["backend_module_name"]
+        backend_file = os.path.join(wanted["config_directory"], f"{name}.py")
         with told(f"{backend_file} cannot be loaded by the interpreter of the worker (see worker_profile)"):
-            load_module("celeryresults", wanted["backend_module"], backend_file)
+            load_module(name, wanted["backend_module"], backend_file)
     check_names(module)
     check_objects(module)
     if wanted["application"]:
@@ -357,6 +369,11 @@ def main() -> None:
             "certificate_file": {"type": "path"},
             "private_key_file": {"type": "path"},
             "backend_module": {"type": "str", "default": ""},
+            "backend_module_name": {
+                "type": "str",
+                "choices": ["celeryresults", "celerysqlresults"],
+                "default": "celeryresults",
+            },
             "application": {"type": "str", "default": ""},
             "python_path": {"type": "list", "elements": "path", "default": []},
             "user": {"type": "str"},

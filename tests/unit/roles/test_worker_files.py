@@ -139,6 +139,7 @@ def test_arguments_of_the_unit_survive_systemd() -> None:
         __worker_launcher="/opt/celery/shop/worker.py",
         __worker_python="/opt/celery/shop/venv/bin/python",
         __worker_python_path=["/etc/celery/shop", "/opt/celery/shop/src"],
+        worker_backend="redis",
         worker_celery_app="shop.celery:app",
         worker_concurrency=4,
         worker_extra_arguments=['--title=50% "done" $x \\ y'],

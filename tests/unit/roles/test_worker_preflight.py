@@ -29,6 +29,8 @@ SENTINEL = {
     "worker_backend_hosts": ["redis1", "redis2", "redis3"],
     "worker_sentinel_password": PASSWORD,
 }
+POSTGRESQL = {"worker_backend": "postgresql", "worker_backend_hosts": ["db1"]}
+MYSQL = {"worker_backend": "mysql", "worker_backend_hosts": ["db1"]}
 ISSUED = {"worker_client_certificate": "issued", "tls_ca_passphrase": PASSWORD}
 # Beginning of the sentence by what is wrong; an empty one means that the case is accepted.
 CASES: dict[str, tuple[dict[str, Any], str]] = {
@@ -36,7 +38,7 @@ CASES: dict[str, tuple[dict[str, Any], str]] = {
     "debian_12": ({"release": "12"}, ""),
     "debian_11": ({"release": "11"}, "debian_11 runs Debian 11: the role worker supports Debian 12 and 13."),
     "ubuntu": ({"distribution": "Ubuntu"}, "ubuntu runs Ubuntu 13: the role worker supports Debian 12 and 13."),
-    "backend": ({"worker_backend": "sqlite"}, "worker_backend is 'sqlite': set it to redis or sentinel."),
+    "backend": ({"worker_backend": "sqlite"}, "worker_backend is 'sqlite': set it to redis or sentinel or"),
     "profile": ({"worker_profile": "quick"}, "worker_profile is 'quick': set it to stock or fast or durable."),
     "mode": ({"worker_mode": "daemon"}, "worker_mode is 'daemon': set it to service or config_only."),
     "no_password": ({"worker_backend_password": ""}, "worker_backend_password is missing"),
@@ -147,6 +149,63 @@ CASES: dict[str, tuple[dict[str, Any], str]] = {
     "reserved": (
         {"worker_settings": {"broker_url": "x"}, "worker_environment": {"CELERY_RESULT_BACKEND": "x"}},
         "worker_settings and worker_environment set broker_url, CELERY_RESULT_BACKEND: use the role's own variables",
+    ),
+    "postgresql": (POSTGRESQL, ""),
+    "mysql": ({**MYSQL, "worker_app": "my-shop"}, ""),
+    "stock_postgresql": ({**POSTGRESQL, "worker_profile": "stock", "worker_backend_pooler": "transaction"}, ""),
+    "no_postgresql": (
+        {**POSTGRESQL, "worker_backend_hosts": []},
+        "The inventory group 'postgresql' (worker_postgresql_group) is empty: put a host into it",
+    ),
+    "no_mysql": (
+        {**MYSQL, "worker_backend_hosts": [], "worker_mysql_group": "stores"},
+        "The inventory group 'stores' (worker_mysql_group) is empty: put a host into it",
+    ),
+    "two_postgresql": ({**POSTGRESQL, "worker_backend_hosts": ["a", "b"]}, "A backend of kind postgresql has exactly"),
+    "no_ca_of_mysql": (
+        {**MYSQL, "worker_ca_certificate": ""},
+        "worker_ca_certificate is empty and no host of the group mysql",
+    ),
+    "durable_postgresql": (
+        {**POSTGRESQL, "worker_profile": "durable"},
+        "worker_profile is durable and worker_backend is postgresql: what an SQL server has committed is durable",
+    ),
+    "prefix_on_mysql": (
+        {**MYSQL, "worker_backend_key_prefix": "shop"},
+        "worker_backend_key_prefix is set and worker_backend is mysql: leave it empty",
+    ),
+    "expiry_on_postgresql": (
+        {**POSTGRESQL, "worker_result_expires": 3600},
+        "worker_result_expires is 3600 and worker_backend is postgresql: leave it at 86400 and set the retention",
+    ),
+    "compression_on_mysql": (
+        {**MYSQL, "worker_settings": {"result_compression": "gzip"}},
+        "worker_settings sets result_compression and worker_backend is mysql: remove it",
+    ),
+    "schema_on_redis": (
+        {"worker_backend_schema": "shop"},
+        "worker_backend_schema is shop and worker_backend is redis: leave it empty",
+    ),
+    "pooler_on_mysql": (
+        {**MYSQL, "worker_backend_pooler": "session"},
+        "worker_backend_pooler is session and worker_backend is mysql: set it to none",
+    ),
+    "pooler": ({**POSTGRESQL, "worker_backend_pooler": "all"}, "value of worker_backend_pooler must be one of"),
+    "redis_option_on_postgresql": (
+        {**POSTGRESQL, "worker_backend_options": {"redis_socket_timeout": 3}},
+        "The options of the Celery settings has unknown entries redis_socket_timeout",
+    ),
+    "database_of_redis": (
+        {"worker_backend_database": "results"},
+        "The database of the backend description is 'results', but it must be a whole number",
+    ),
+    "database_of_postgresql": (
+        {**POSTGRESQL, "worker_backend_database": "re-sults"},
+        "The database 're-sults' of the backend description must consist of",
+    ),
+    "reserved_on_sql": (
+        {**POSTGRESQL, "worker_settings": {"database_engine_options": {}, "result_expires": 1}},
+        "worker_settings and worker_environment set database_engine_options, result_expires: use the role's own",
     ),
     "option": (
         {"worker_backend_options": {"speed": 1}},

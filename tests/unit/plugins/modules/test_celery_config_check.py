@@ -35,7 +35,7 @@ result_backend = _environ["CELERY_RESULT_BACKEND"]
 def own_process_state() -> Iterator[None]:
     """Undo what the child process of the module may leave behind."""
     environment, path = dict(os.environ), list(sys.path)
-    names = ("celeryconfig", "celeryresults", "application_under_test")
+    names = ("celeryconfig", "celeryresults", "celerysqlresults", "application_under_test")
     imported = {name: sys.modules.pop(name) for name in names if name in sys.modules}
     yield
     os.environ.clear()
@@ -56,6 +56,7 @@ def wanted(**changes: Any) -> dict[str, Any]:
         "certificate_file": None,
         "private_key_file": None,
         "backend_module": "",
+        "backend_module_name": "celeryresults",
         "application": "",
         "python_path": [],
         **changes,
@@ -134,6 +135,36 @@ def test_plaintext_without_a_word_is_refused(profile: str, line: str, sentence: 
 def test_tls_parameters_that_celery_would_drop_are_refused(profile: str) -> None:
     settings = behind_sentinels({**SENTINELS, "profile": profile}, query="?ssl_ca_certs=/ca.crt")
     assert "The URL of the result backend has ssl_ parameters, which Celery drops" in check.find_problem(settings)
+
+
+SQL = {"hosts": ["db1"], "username": "shop", "database": "results", "ca_file": "/ca.crt"}
+SQL_MODULE = {
+    "backend_module": (Path(check.__file__).parents[2] / "roles/worker/files/celerysqlresults.py").read_text(),
+    "backend_module_name": "celerysqlresults",
+}
+
+
+@pytest.mark.parametrize("profile", ["stock", "fast"])
+@pytest.mark.parametrize("kind", ["postgresql", "mysql"])
+def test_what_the_filters_give_for_sql_passes(kind: str, profile: str) -> None:
+    settings = behind_sentinels({**SQL, "kind": kind, "profile": profile})
+    assert check.find_problem({**settings, **SQL_MODULE}) == ""
+
+
+@pytest.mark.parametrize("profile", ["stock", "fast"])
+@pytest.mark.parametrize(
+    ("line", "sentence"),
+    [
+        ("database_engine_options['speed'] = 1", "speed"),
+        ("database_engine_options['isolation'] = 1", "cannot be built: TypeError"),
+        ("_environ['CELERY_RESULT_BACKEND'] = result_backend.replace('+psycopg', '+nowhere')", "nowhere"),
+    ],
+)
+def test_what_sqlalchemy_refuses_is_told_before_the_first_result(profile: str, line: str, sentence: str) -> None:
+    settings = behind_sentinels({**SQL, "kind": "postgresql", "profile": profile}, line)
+    problem = check.find_problem({**settings, **SQL_MODULE})
+    assert problem.startswith("The result backend (CELERY_RESULT_BACKEND, see worker_backend) cannot be built")
+    assert sentence in problem
 
 
 def test_a_profile_without_its_class_is_refused() -> None:
