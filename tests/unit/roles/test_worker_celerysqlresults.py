@@ -16,8 +16,8 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from ansible_collections.resultops.celery.tests.unit.result_tables import Store, load
 from ansible_collections.resultops.celery.tests.unit.sql_servers import Mariadb, Postgresql, SqlServer
+from ansible_collections.resultops.celery.tests.unit.worker_store import Store, load
 from celery import Celery, chord, group, states
 from celery.app.task import Context
 from celery.contrib.testing.worker import start_worker

@@ -10,8 +10,8 @@ import time
 from uuid import uuid4
 
 import pytest
-from ansible_collections.resultops.celery.tests.unit.result_tables import Store, load
 from ansible_collections.resultops.celery.tests.unit.sql_servers import Mariadb, Postgresql, SqlServer
+from ansible_collections.resultops.celery.tests.unit.worker_store import Store, load
 from celery import states
 
 load()
