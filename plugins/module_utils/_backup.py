@@ -25,8 +25,8 @@ import json
 import os
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields
-from typing import Any, BinaryIO
+from dataclasses import Field, asdict, dataclass, fields
+from typing import Any, BinaryIO, ClassVar, TypeVar
 
 from ansible_collections.resultops.celery.plugins.module_utils._redis import RedisError
 
@@ -46,18 +46,16 @@ class BackupError(RedisError):
 
 
 @dataclass(frozen=True)
-class Manifest:
-    """What a backup holds; no part of it is secret."""
+class Contents:
+    """What every backup says that it holds; no part of it is secret."""
+
+    suffix: ClassVar[str] = ".enc"
+    source: ClassVar[str] = "a server"
 
     set: str
     host: str
-    role: str
     engine: str
     version: str
-    rdb_version: int
-    keys: int
-    expiring: int
-    memory: int
     bytes: int
     sha256: str
     created: str
@@ -76,6 +74,35 @@ class Manifest:
 
 
 @dataclass(frozen=True)
+class Manifest(Contents):
+    """The keys of a Redis or Valkey server."""
+
+    suffix: ClassVar[str] = ".rdb.enc"
+    source: ClassVar[str] = "a Redis or Valkey server"
+
+    role: str
+    rdb_version: int
+    keys: int
+    expiring: int
+    memory: int
+
+
+@dataclass(frozen=True)
+class Dump(Contents):
+    """The results of one application in a database."""
+
+    suffix: ClassVar[str] = ".dump.enc"
+    source: ClassVar[str] = "a database"
+
+    revision: str
+    results: int
+    groups: int
+
+
+AnyContents = TypeVar("AnyContents", bound=Contents)
+
+
+@dataclass(frozen=True)
 class Written:
     """The size and the checksum of a file."""
 
@@ -83,7 +110,7 @@ class Written:
     sha256: str
 
 
-def encrypt(source: BinaryIO, target: BinaryIO, manifest: Manifest, passphrase: str) -> Written:
+def encrypt(source: BinaryIO, target: BinaryIO, manifest: Contents, passphrase: str) -> Written:
     """Write the backup of what source holds, which must be what the manifest says."""
     described = json.dumps(manifest.as_dict(), sort_keys=True).encode()
     preamble = MAGIC + os.urandom(SALT) + len(described).to_bytes(LENGTH, "big") + described
@@ -103,14 +130,14 @@ def encrypt(source: BinaryIO, target: BinaryIO, manifest: Manifest, passphrase: 
         plain.update(data)
         write(keys.seal(number, data, last))
     if plain.hexdigest() != manifest.sha256:
-        raise BackupError("The RDB file changed while it was being encrypted.")
+        raise BackupError("The data changed while it was being encrypted.")
     return Written(size, whole.hexdigest())
 
 
-def decrypt(path: str, target: BinaryIO, passphrase: str) -> Manifest:
+def decrypt(path: str, target: BinaryIO, passphrase: str, kind: type[AnyContents]) -> AnyContents:
     """Write the data of a backup to target, of which nothing must be used unless this returns."""
     with _opened(path) as source:
-        preamble, manifest = _read_preamble(source, path)
+        preamble, manifest = _read_preamble(source, path, kind)
         mac = source.read(MAC)
         _compare_size(path, len(preamble), manifest)
         keys = _Keys(passphrase, preamble)
@@ -130,10 +157,10 @@ def decrypt(path: str, target: BinaryIO, passphrase: str) -> Manifest:
     return manifest
 
 
-def read_manifest(path: str) -> Manifest:
+def read_manifest(path: str, kind: type[AnyContents]) -> AnyContents:
     """What a backup says that it holds. Only decrypt proves it, but a file that was cut is found already here."""
     with _opened(path) as source:
-        preamble, manifest = _read_preamble(source, path)
+        preamble, manifest = _read_preamble(source, path, kind)
     _compare_size(path, len(preamble), manifest)
     return manifest
 
@@ -201,7 +228,7 @@ def _opened(path: str) -> BinaryIO:
         raise BackupError(f"The backup {path} cannot be read: {error.strerror}.") from error
 
 
-def _read_preamble(source: BinaryIO, path: str) -> tuple[bytes, Manifest]:
+def _read_preamble(source: BinaryIO, path: str, kind: type[AnyContents]) -> tuple[bytes, AnyContents]:
     start = source.read(len(MAGIC) + SALT + LENGTH)
     if not start.startswith(MAGIC):
         raise BackupError(
@@ -211,20 +238,23 @@ def _read_preamble(source: BinaryIO, path: str) -> tuple[bytes, Manifest]:
     described = source.read(min(length, LONGEST_MANIFEST))
     try:
         found = json.loads(described)
-        return start + described, Manifest(**{field.name: _typed(found, field.name) for field in fields(Manifest)})
+        holds = Manifest if "rdb_version" in found else Dump
+        manifest = holds(**{field.name: _typed(found, field) for field in fields(holds)})
     except (ValueError, KeyError, TypeError) as error:
         raise BackupError(f"{path} is damaged: its manifest cannot be read.") from error
+    if not isinstance(manifest, kind):
+        raise BackupError(f"{path} is a backup of {manifest.source}, and one of {kind.source} is wanted.")
+    return start + described, manifest
 
 
-def _typed(found: dict[str, Any], name: str) -> Any:
-    value = found[name]
-    wanted = str if Manifest.__annotations__[name] == "str" else int
-    if not isinstance(value, wanted):
-        raise TypeError(name)
+def _typed(found: dict[str, Any], field: Field[Any]) -> Any:
+    value = found[field.name]
+    if not isinstance(value, str if field.type == "str" else int):
+        raise TypeError(field.name)
     return value
 
 
-def _compare_size(path: str, preamble: int, manifest: Manifest) -> None:
+def _compare_size(path: str, preamble: int, manifest: Contents) -> None:
     wanted, found = encrypted_size(preamble, manifest.bytes), os.stat(path).st_size
     if found != wanted:
         kind = "was cut off" if found < wanted else "has something behind its end"

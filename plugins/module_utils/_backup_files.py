@@ -15,17 +15,19 @@ from typing import Any
 
 from ansible_collections.resultops.celery.plugins.module_utils import _backup
 
-SUFFIX = ".rdb.enc"
+SUFFIXES = tuple(kind.suffix for kind in (_backup.Manifest, _backup.Dump))
 
 
 def described(path: Path) -> Path:
     """The file with the manifest of a backup."""
-    return path.with_name(path.name[: -len(SUFFIX)] + ".json") if path.name.endswith(SUFFIX) else Path(f"{path}.json")
+    known = next((suffix for suffix in SUFFIXES if path.name.endswith(suffix)), "")
+    return path.with_name(path.name[: len(path.name) - len(known)] + ".json")
 
 
 def newest_first(directory: Path) -> list[Path]:
     """The backups in a directory; their names begin alike and end with their time."""
-    return sorted((path for path in directory.glob(f"*{SUFFIX}") if not path.name.startswith(".")), reverse=True)
+    found = (path for suffix in SUFFIXES for path in directory.glob(f"*{suffix}") if not path.name.startswith("."))
+    return sorted(found, reverse=True)
 
 
 def surplus(directory: Path, keep: int, new: Path) -> list[Path]:
@@ -34,9 +36,9 @@ def surplus(directory: Path, keep: int, new: Path) -> list[Path]:
     return others[keep - 1 :]
 
 
-def verified(path: Path) -> tuple[_backup.Manifest, _backup.Written]:
+def verified(path: Path) -> tuple[_backup.Contents, _backup.Written]:
     """A backup whose bytes are those that were stored, as far as one can tell without the passphrase."""
-    manifest = _backup.read_manifest(str(path))
+    manifest = _backup.read_manifest(str(path), _backup.Contents)
     written = _backup.checksum(str(path))
     beside = described(path)
     if beside.exists():
@@ -46,7 +48,7 @@ def verified(path: Path) -> tuple[_backup.Manifest, _backup.Written]:
     return manifest, written
 
 
-def write_description(path: Path, manifest: _backup.Manifest, written: _backup.Written) -> None:
+def write_description(path: Path, manifest: _backup.Contents, written: _backup.Written) -> None:
     """Write the manifest beside a backup, complete or not at all."""
     text = json.dumps(
         {

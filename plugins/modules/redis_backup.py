@@ -63,7 +63,7 @@ attributes:
 requirements:
   - python3-cryptography on the host
 seealso:
-  - module: resultops.celery.redis_backup_store
+  - module: resultops.celery.backup_store
   - module: resultops.celery.redis_restore
 """
 
@@ -129,7 +129,6 @@ from typing import Any, BinaryIO
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.resultops.celery.plugins.module_utils import (
     _backup,
-    _backup_files,
     _rdb,
     _redis,
     _redis_data,
@@ -218,7 +217,7 @@ class Backup:
             raise _backup.BackupError(
                 f"{directory} has {free // 2**20} MiB left, and the backup takes {manifest.bytes // 2**20 + 1} MiB."
             )
-        path = os.path.join(directory, f"{manifest.stem}{_backup_files.SUFFIX}")
+        path = os.path.join(directory, f"{manifest.stem}{manifest.suffix}")
         owner = os.stat(directory)
         try:
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)

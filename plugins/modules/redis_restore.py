@@ -152,7 +152,7 @@ class Restore:
                 f"The server at {target.where} holds {sum(before.values())} keys: restore to an empty server, or let "
                 "the backup take their place (redis_restore_replace)."
             )
-        self._require_memory(_backup.read_manifest(self.params["src"]))
+        self._require_memory(_backup.read_manifest(self.params["src"], _backup.Manifest))
         private = tempfile.mkdtemp(prefix="redis-restore-", dir=self.params["work_directory"])
         try:
             manifest = self._decrypted(target, Path(private) / "dump.rdb")
@@ -174,7 +174,7 @@ class Restore:
 
     def _decrypted(self, target: _redis.Server, path: Path) -> _backup.Manifest:
         source = self.params["src"]
-        manifest = _backup.read_manifest(source)
+        manifest = _backup.read_manifest(source, _backup.Manifest)
         free = shutil.disk_usage(path.parent).free
         if free <= manifest.bytes:
             raise _backup.BackupError(
@@ -183,7 +183,7 @@ class Restore:
             )
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "wb") as stream:
-            manifest = _backup.decrypt(source, stream, self.params["passphrase"])
+            manifest = _backup.decrypt(source, stream, self.params["passphrase"], _backup.Manifest)
         try:
             contents = _rdb.check(self.program, str(path), f"The data in {source}")
         except _rdb.TooNewError as error:

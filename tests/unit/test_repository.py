@@ -84,6 +84,7 @@ def test_no_file_names_a_place_on_one_machine(files: dict[str, str]) -> None:
         "inventories/single/backups/redis/results/results-20261125T180000Z.json",
         "backups/redis/results/results-20261125T180000Z.rdb.enc",
         "results-20261125T180000Z.rdb.enc",
+        "app-20261125T180000Z.dump.enc",
         "server.pem",
         "server.crt",
         "server.p12",
@@ -139,6 +140,7 @@ def left_out_of_the_tarball(path: str) -> bool:
         "client.key",
         "backups",
         "results-20261125T180000Z.rdb.enc",
+        "app-20261125T180000Z.dump.enc",
     ],
 )
 def test_a_plain_build_leaves_secrets_out(directory: str, name: str) -> None:

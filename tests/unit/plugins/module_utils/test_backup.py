@@ -44,13 +44,15 @@ def write(path: Path, data: bytes) -> _backup.Written:
 
 def read(path: Path, passphrase: str = PASSPHRASE) -> bytes:
     target = io.BytesIO()
-    assert _backup.decrypt(str(path), target, passphrase) == _backup.read_manifest(str(path))
+    assert _backup.decrypt(str(path), target, passphrase, _backup.Manifest) == _backup.read_manifest(
+        str(path), _backup.Manifest
+    )
     return target.getvalue()
 
 
 def refusal(path: Path, passphrase: str = PASSPHRASE) -> str:
     with pytest.raises(_backup.BackupError) as refused:
-        _backup.decrypt(str(path), io.BytesIO(), passphrase)
+        _backup.decrypt(str(path), io.BytesIO(), passphrase, _backup.Manifest)
     sentence = str(refused.value)
     assert PASSPHRASE not in sentence
     assert sentence.startswith(str(path))
@@ -116,7 +118,7 @@ def test_the_format_is_the_documented_one_and_the_passphrase_is_stretched(tmp_pa
 
 
 def test_what_it_holds_can_be_read_without_the_passphrase(file: Path, data: bytes) -> None:
-    manifest = _backup.read_manifest(str(file))
+    manifest = _backup.read_manifest(str(file), _backup.Manifest)
     assert manifest == manifest_of(data)
     assert manifest.stem == "results-20261125T180001Z"
     assert manifest.made_by == "Redis 8.0.2"
@@ -154,7 +156,7 @@ def test_a_file_that_was_cut_is_found_with_and_without_the_passphrase(file: Path
     file.write_bytes(file.read_bytes()[:-lost])
     assert refusal(file).endswith("so it was cut off.")
     with pytest.raises(_backup.BackupError, match="so it was cut off"):
-        _backup.read_manifest(str(file))
+        _backup.read_manifest(str(file), _backup.Manifest)
 
 
 def test_a_cut_that_the_manifest_conceals_is_found(file: Path, data: bytes) -> None:
@@ -162,7 +164,7 @@ def test_a_cut_that_the_manifest_conceals_is_found(file: Path, data: bytes) -> N
     whole = file.read_bytes()
     shorter = dataclasses.replace(manifest_of(data), bytes=3 * _backup.CHUNK)
     file.write_bytes(whole.replace(str(len(data)).encode(), str(shorter.bytes).encode())[: -17 - _backup.TAG])
-    assert _backup.read_manifest(str(file)) == shorter
+    assert _backup.read_manifest(str(file), _backup.Manifest) == shorter
     assert "its manifest was changed" in refusal(file)
 
 
@@ -208,16 +210,38 @@ def test_a_length_without_measure_is_not_read(tmp_path: Path) -> None:
 
 
 def test_a_manifest_without_measure_is_not_read(file: Path) -> None:
-    manifest = _backup.json.dumps(_backup.read_manifest(str(file)).as_dict()).encode().rjust(70_000)
+    manifest = _backup.json.dumps(_backup.read_manifest(str(file), _backup.Manifest).as_dict()).encode().rjust(70_000)
     file.write_bytes(_backup.MAGIC + bytes(16) + len(manifest).to_bytes(4, "big") + manifest + bytes(80))
     assert refusal(file) == "is damaged: its manifest cannot be read."
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(_backup.BackupError, match="cannot be read: No such file or directory"):
-        _backup.read_manifest(str(tmp_path / "x"))
+        _backup.read_manifest(str(tmp_path / "x"), _backup.Manifest)
 
 
 def test_a_file_that_changes_while_it_is_read_makes_no_backup(data: bytes) -> None:
     with pytest.raises(_backup.BackupError, match="changed while it was being encrypted"):
         _backup.encrypt(io.BytesIO(data[1:] + b"x"), io.BytesIO(), manifest_of(data), PASSPHRASE)
+
+
+def test_a_backup_of_another_kind_is_refused_by_its_name(tmp_path: Path) -> None:
+    dump = _backup.Dump(
+        set="app",
+        host="db1",
+        engine="PostgreSQL",
+        version="17.11",
+        revision="0006",
+        results=1,
+        groups=0,
+        bytes=0,
+        sha256=hashlib.sha256(b"").hexdigest(),
+        created="2026-11-25T18:00:00Z",
+    )
+    path = tmp_path / f"{dump.stem}{dump.suffix}"
+    with path.open("wb") as target:
+        _backup.encrypt(io.BytesIO(), target, dump, "a passphrase for the tests")
+    assert _backup.read_manifest(str(path), _backup.Dump) == dump
+    assert _backup.read_manifest(str(path), _backup.Contents) == dump
+    with pytest.raises(_backup.BackupError, match="is a backup of a database, and one of a Redis or Valkey server"):
+        _backup.read_manifest(str(path), _backup.Manifest)

@@ -47,7 +47,7 @@ def back_up(
 
 def opened(path: str, target: Path, program: Path) -> _rdb.Contents:
     data = io.BytesIO()
-    _backup.decrypt(path, data, PASSPHRASE)
+    _backup.decrypt(path, data, PASSPHRASE, _backup.Manifest)
     target.write_bytes(data.getvalue())
     return _rdb.check(str(program), str(target))
 

@@ -157,7 +157,9 @@ def test_a_damaged_backup_is_refused(
     redis_server: Any, restore: Any, backup: Path, damage: str, sentence: str, check_mode: bool
 ) -> None:
     whole = backup.read_bytes()
-    start = len(whole) - _backup.read_manifest(str(backup)).bytes % _backup.CHUNK - _backup.TAG - SEALED
+    start = (
+        len(whole) - _backup.read_manifest(str(backup), _backup.Manifest).bytes % _backup.CHUNK - _backup.TAG - SEALED
+    )
     first, second = whole[start - SEALED : start], whole[start : start + SEALED]
     backup.write_bytes(
         {
@@ -204,7 +206,7 @@ def test_keys_that_expired_since_are_counted_as_such(
 def rewritten(backup: Path, change: Callable[[bytes], bytes], **manifest: Any) -> Path:
     """The same backup with other data, as one who has the passphrase can make it."""
     data = io.BytesIO()
-    described = _backup.decrypt(str(backup), data, PASSPHRASE).as_dict()
+    described = _backup.decrypt(str(backup), data, PASSPHRASE, _backup.Manifest).as_dict()
     changed = change(data.getvalue())
     digest = _backup.hashlib.sha256(changed).hexdigest()
     described = {**described, "sha256": digest, "bytes": len(changed), **manifest}
