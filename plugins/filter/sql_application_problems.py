@@ -123,15 +123,23 @@ def _secrets(given: Mapping[str, Any], applications: Sequence[Mapping[str, Any]]
         for optional in ("purge_password", "owner_password"):
             if application.get(optional):
                 values[f"{place}.{optional}"] = application[optional]
-        if application.get("purge_clients") and not application.get("purge_password"):
-            values[f"{place}.purge_password"] = ""
+        for role in ("purge", "owner"):
+            if application.get(f"{role}_clients") and not application.get(f"{role}_password"):
+                values[f"{place}.{role}_password"] = ""
     if given.get("monitor_clients") or given.get("monitor_password"):
         values[f"{given['prefix']}_monitor_password"] = given.get("monitor_password")
-    return secret_problems(values)
+    problems = secret_problems(values)
+    if given["prefix"] == "mysql":
+        # PyMySQL would send them in another encoding than other clients.
+        wrong = [place for place, value in values.items() if value and not str(value).isascii()]
+        problems += [
+            f"{place} has a character outside ASCII, with which not every client can log in." for place in wrong
+        ]
+    return problems
 
 
 def _names(application: Mapping[str, Any], variable: str) -> Iterator[str]:
-    for option in ("name", "schema", "username"):
+    for option in ("name", "schema", "database", "username"):
         value = application.get(option)
         if not value:
             continue
@@ -151,7 +159,7 @@ def _addresses(application: Mapping[str, Any], given: Mapping[str, Any], variabl
             f"{place} has no clients and {given['prefix']}_clients is empty, so that none of its workers could "
             "connect: list their networks, such as 192.0.2.0/24."
         )
-    for option in ("clients", "purge_clients"):
+    for option in ("clients", "purge_clients", "owner_clients"):
         yield from _network_problems(f"{place}.{option}", application.get(option) or [], given["prefix"])
 
 
@@ -173,9 +181,10 @@ def _shared_names(applications: Sequence[Mapping[str, Any]], monitor: str, varia
     schemas: dict[str, str] = {}
     for application in applications:
         own = application["name"]
-        schema = application.get("schema") or own
+        kind = "database" if variable.startswith("mysql") else "schema"
+        schema = application.get(kind) or own
         if schema in schemas:
-            yield f"{variable}: {schemas[schema]} and {own} share the schema {schema}: give each one of its own."
+            yield f"{variable}: {schemas[schema]} and {own} share the {kind} {schema}: give each one of its own."
         schemas.setdefault(schema, own)
         for role in (application.get("username") or own, f"{own}_owner", f"{own}_purge"):
             if role in taken:

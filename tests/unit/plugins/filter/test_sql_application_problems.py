@@ -67,6 +67,12 @@ def test_what_works_has_no_problems(good):
             given(SHOP, BILLING | {"connection_limit": 100}, max_connections=100, reserved_connections=14),
             ["postgresql_max_connections is 100", "120", "allow 134"],
         ),
+        (
+            given(SHOP, BILLING | {"database": "shop"}, prefix="mysql"),
+            ["mysql_applications", "share the database shop"],
+        ),
+        (given(SHOP | {"password": "Pässwörter und mehr"}, prefix="mysql"), ["[shop].password", "outside ASCII"]),
+        (given(SHOP | {"owner_clients": ["192.0.2.7/32"]}, prefix="mysql"), ["[shop].owner_password is missing"]),
         (given(SHOP, prefix="mysql", clients=["2001:db8::/64"]), ["mysql_clients", "no networks of IPv6"]),
     ],
 )
