@@ -21,11 +21,17 @@ from types import ModuleType
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
-from ansible_collections.resultops.celery.plugins.module_utils import _report
+from ansible_collections.resultops.celery.plugins.module_utils import _report, _sql_errors
 
-KIND_OF_SCHEME = {"redis": "redis", "rediss": "redis", "sentinel": "sentinel"}
-# What may stand before the scheme and a plus sign: the module that the role worker puts beside celeryconfig.py.
-OWN_CLASSES = "celeryresults."
+# What may stand before the scheme and a plus sign is a class of the module that the role worker puts beside
+# celeryconfig.py. A database has a driver behind another plus sign.
+KIND_OF_SCHEME = (
+    (re.compile(r"(celeryresults\.\w+\+)?rediss?"), "redis"),
+    (re.compile(r"(celeryresults\.\w+\+)?sentinel"), "sentinel"),
+    (re.compile(r"(celerysqlresults\.\w+|db)\+postgres(ql)?(\+\w+)?"), "postgresql"),
+    (re.compile(r"(celerysqlresults\.\w+|db)\+(mysql|mariadb)(\+\w+)?"), "mysql"),
+)
+SQL_KINDS = ("postgresql", "mysql")
 
 REMEDIES = {
     "dns": "Add the name to the DNS or to /etc/hosts of this host.",
@@ -37,6 +43,8 @@ REMEDIES = {
     "read_only": "Connect to the primary, or make the server accept writes again.",
     "replicas": "See that the replicas run, follow the primary and are not far behind it.",
     "no_primary": "See that the sentinels watch a primary of this name, that it runs, and that most of them see it.",
+    "schema": "Bring the tables of the server to what the workers need.",
+    "too_many_connections": "Raise the limit of the server, or lower the number of its clients.",
     "oom": "Raise maxmemory of the server, shorten result_expires, or store smaller results.",
     "serializer": "Use the same result_serializer and result_accept_content in every reader and writer, "
     "and install its package.",
@@ -80,6 +88,9 @@ CLASS_OF_EXCEPTION = {
     "kombu.exceptions.SerializerNotInstalled": "serializer",
     "celery.exceptions.ImproperlyConfigured": "config",
     "builtins.ImportError": "config",
+    "sqlalchemy.exc.TimeoutError": "timeout",
+    "sqlalchemy.exc.ArgumentError": "config",
+    "sqlalchemy.exc.NoSuchModuleError": "config",
 }
 
 CLASS_OF_REPLY = (
@@ -125,6 +136,8 @@ def _class_of(error: BaseException) -> str | None:
         found = CLASS_OF_EXCEPTION.get(f"{base.__module__}.{base.__qualname__}")
         if found:
             return found
+    if _sql_errors.is_sql_error(error):
+        return _sql_errors.class_of(error)
     for pattern, failure_class in CLASS_OF_REPLY:
         if pattern.search(str(error)):
             return failure_class
@@ -139,7 +152,8 @@ def classify(error: BaseException) -> tuple[str, str]:
         failure_class = _class_of(link)
         if failure_class:
             code = getattr(link, "verify_code", None)
-            return failure_class, CERTIFICATE_REMEDIES.get(code or 0, REMEDIES[failure_class])
+            remedies = {**REMEDIES, **_sql_errors.REMEDIES} if _sql_errors.is_sql_error(error) else REMEDIES
+            return failure_class, CERTIFICATE_REMEDIES.get(code or 0, remedies[failure_class])
     # What is left of the client's connection errors is a server that closed the connection.
     if any(base.__name__ == "ConnectionError" for base in type(error).__mro__):
         return "refused", REMEDIES["refused"]
@@ -151,7 +165,7 @@ def explain(error: BaseException) -> tuple[str, str]:
     if isinstance(error, CheckFailedError):
         return error.failure_class, str(error)
     failure_class, remedy = classify(error)
-    said = " ".join(PIPELINE_NOISE.sub("", str(error)).split()).rstrip(".") or "no message"
+    said = " ".join(PIPELINE_NOISE.sub("", _sql_errors.said_by(error)).split()).rstrip(".") or "no message"
     return failure_class, f"{type(error).__name__}: {said}. {remedy}"
 
 
@@ -369,7 +383,10 @@ def application(settings: ModuleType, timeout: float, **overrides: object) -> An
     """Return a Celery application as the worker's, but one that reports an error instead of retrying."""
     app = importlib.import_module("celery").Celery("resultops-check", set_as_current=False)
     app.config_from_object(settings)
+    engine = app.conf.database_engine_options or {}
+    limits = {"connect_timeout": max(1, round(timeout))}
     app.conf.update(
+        database_engine_options={**engine, "connect_args": {**engine.get("connect_args", {}), **limits}},
         result_backend_always_retry=False,
         result_backend_transport_options={
             **(app.conf.result_backend_transport_options or {}),
@@ -391,14 +408,15 @@ def backend_kind(url: object) -> str:
             "in the configuration.",
         )
     scheme = str(url).partition("://")[0]
-    name, plus, own = scheme.rpartition("+")
-    if own not in KIND_OF_SCHEME or (plus and not name.startswith(OWN_CLASSES)):
+    kind = next((kind for pattern, kind in KIND_OF_SCHEME if pattern.fullmatch(scheme)), None)
+    if not kind:
         raise CheckFailedError(
             "config",
-            f"The result backend has the scheme {scheme!r}, which cannot be checked; "
-            f"allowed are {', '.join(KIND_OF_SCHEME)}, alone or behind a class of celeryresults and a +.",
+            f"The result backend has the scheme {scheme!r}, which cannot be checked; allowed are redis, rediss and "
+            "sentinel, alone or behind a class of celeryresults and a +, and postgresql and mysql behind db or a class "
+            "of celerysqlresults and a +.",
         )
-    return KIND_OF_SCHEME[own]
+    return kind
 
 
 def resolve(host: str, timeout: float) -> list[str]:
@@ -459,19 +477,25 @@ def tls_context(parameters: dict[str, Any]) -> ssl.SSLContext:
     return context
 
 
-def handshake(host: str, port: int, parameters: dict[str, Any], timeout: float) -> str:
-    """Do the TLS handshake of the worker and say how long the certificate lasts."""
+def handshake(
+    host: str,
+    port: int,
+    parameters: dict[str, Any],
+    timeout: float,
+    before: Callable[[socket.socket], None] | None = None,
+) -> str:
+    """Do the TLS handshake of the worker, after what comes before it, and say how long the certificate lasts."""
     context = tls_context(parameters)
     try:
-        with (
-            socket.create_connection((host, port), timeout=timeout) as connection,
-            context.wrap_socket(connection, server_hostname=host) as secured,
-        ):
-            version = secured.version()
-            certificate = secured.getpeercert()
+        with socket.create_connection((host, port), timeout=timeout) as connection:
+            if before:
+                before(connection)
+            with context.wrap_socket(connection, server_hostname=host) as secured:
+                version = secured.version()
+                certificate = secured.getpeercert()
     except TimeoutError as error:
         # To a plaintext Redis a handshake is an unfinished command, and it waits for the rest.
-        if speaks_plaintext(host, port, timeout):
+        if not before and speaks_plaintext(host, port, timeout):
             raise CheckFailedError(
                 "tls",
                 f"The port {port} of {host} does not use TLS. Connect to its TLS port, or let the server use TLS here.",

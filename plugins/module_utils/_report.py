@@ -22,6 +22,7 @@ FAILURE_CLASSES = (
     "no_primary",
     "oom",
     "schema",
+    "too_many_connections",
     "serializer",
     "no_worker",
     "config",

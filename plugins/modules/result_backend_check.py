@@ -14,6 +14,8 @@ description:
   - Loads the environment file and the configuration module of a worker and does with the result backend what Celery
     does. It connects, stores a result, reads it back, waits for one, completes a chord, sees a result expire, and
     deletes what it wrote.
+  - Of PostgreSQL, MySQL and MariaDB it first asks with the plain driver for the session, the tables and the rights of
+    the account, because Celery would tell their errors badly.
   - Behind sentinels, it first asks each of them as the worker does, and then checks the primary that they name. A
     sentinel that does not answer is named in its row, which only fails if none of them answers.
   - Each step is one row with its time. A failed row names a failure class and the likely remedy. Steps that cannot
@@ -61,6 +63,8 @@ options:
     description:
       - What to check once the connection works. V(store) stores and reads, V(wait) is woken by the notification of a
         result, V(chord) uses groups and chords, V(expire) needs about one second to see a result disappear.
+      - On SQL, V(wait) sees the result when it asks again, V(chord) uses a group, and V(expire) sees that Celery plans
+        no cleanup of its own beside the purge of the server.
       - The connection itself is always checked.
     type: list
     elements: str
@@ -148,7 +152,6 @@ failed_checks:
 
 import os
 import sys
-import threading
 import time
 from collections.abc import Callable
 from functools import partial
@@ -160,13 +163,12 @@ from uuid import uuid4
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.resultops.celery.plugins.module_utils import _celery_client as client
 from ansible_collections.resultops.celery.plugins.module_utils import _report
+from ansible_collections.resultops.celery.plugins.module_utils._probe import CONNECTION_CHECKS, PAYLOAD, Probe
+from ansible_collections.resultops.celery.plugins.module_utils._sql_probe import SqlProbe
 
-CONNECTION_CHECKS = ["dns", "tcp", "tls", "auth"]
 SENTINEL_CHECKS = ["sentinel_dns", "sentinel_tcp", "sentinel_tls", "sentinel_auth", "primary"]
-PAYLOAD = {"text": "résumé ✓", "numbers": [1, 2.5, None, True], "nested": {"list": [[], {}]}}
 SHORT_EXPIRY = 1
 EXPIRY_PATIENCE = 3.0
-LISTENING = 0.2
 
 
 class ChordBody:
@@ -193,28 +195,17 @@ class HeaderTask:
         self.chord = body
 
 
-class BackendProbe:
+class BackendProbe(Probe):
     """What a worker and a waiting client do with a Redis result backend."""
 
+    lost = "See whether the server evicts keys (maxmemory-policy) or another program deletes them."
+    silence = "See that the user may publish and subscribe to the channels celery-task-meta-*."
+
     def __init__(self, settings: ModuleType, timeout: float) -> None:
-        self._settings = settings
-        self._timeout = timeout
-        self._app = self._application()
-        self._backend = self._app.backend
+        super().__init__(settings, timeout)
         self._keys: set[str] = set()
         self._primaries: list[dict[str, Any]] = []
         self._primary: tuple[str, int] | None = None
-
-    def _application(self, serializer: str = "") -> Any:
-        """Return an application of its own, so that its backend has connections of its own."""
-        app = client.application(self._settings, self._timeout)
-        if serializer and serializer not in import_module("kombu.serialization").registry.name_to_type:
-            raise client.CheckFailedError(
-                "serializer", f"The serializer {serializer} is not known to Celery. {client.REMEDIES['serializer']}"
-            )
-        if serializer and serializer != app.conf.result_serializer:
-            app.conf.update(result_serializer=serializer, result_accept_content=[serializer])
-        return app
 
     @property
     def connection_checks(self) -> list[str]:
@@ -310,19 +301,8 @@ class BackendProbe:
         return self._primary or (str(self._backend.connparams["host"]), int(self._backend.connparams["port"]))
 
     @property
-    def serializer(self) -> str:
-        return str(self._app.conf.result_serializer)
-
-    @property
     def uses_tls(self) -> bool:
         return "ssl_cert_reqs" in self._backend.connparams
-
-    def dns(self) -> str:
-        host = self.address[0]
-        return f"The name {host} resolves to {', '.join(client.resolve(host, self._timeout))}."
-
-    def tcp(self) -> str:
-        return client.connect(*self.address, self._timeout)
 
     def tls(self) -> str:
         if not self.uses_tls:
@@ -352,66 +332,13 @@ class BackendProbe:
         backend.store_result(task, PAYLOAD, "SUCCESS")
         return f"Celery {sys.modules['celery'].__version__} stored a result as {serializer}."
 
-    def read(self, serializer: str, task: str) -> str:
-        found = self._application(serializer).backend.get_task_meta(task, cache=False)
-        self._expect(found, "SUCCESS", PAYLOAD, "serializer")
-        return "Another connection read the same result."
-
-    @staticmethod
-    def _expect(found: dict[str, Any], status: str, result: object, failure_class: str) -> None:
-        if found["status"] != status:
-            raise client.CheckFailedError(
-                "unknown",
-                f"The state of the stored result is {found['status']} instead of {status}. "
-                "See whether the server evicts keys (maxmemory-policy) or another program deletes them.",
-            )
-        if found["result"] != result:
-            raise client.CheckFailedError(
-                failure_class, f"The result came back changed. {client.REMEDIES[failure_class]}"
-            )
-
-    def wait(self, serializer: str) -> str:
-        app = self._application(serializer)
-        waiting, storing = app.backend, self._application(serializer).backend
-        task = self._task()
+    def _listen(self, waiting: Any, storing: Any, task: str) -> None:
         storing.client.ping()
         waiting.on_task_call(None, task)
         # A refused subscription is told here; later, a slow client would read the stored result and never notice.
         waiting.result_consumer.drain_events(timeout=self._timeout)
-        problems: list[Exception] = []
 
-        def store_later() -> None:
-            time.sleep(LISTENING)
-            try:
-                storing.store_result(task, PAYLOAD, "SUCCESS")
-            except Exception as error:  # noqa: BLE001 - raised again by the thread that waits
-                problems.append(error)
-
-        started = time.monotonic()
-        worker = threading.Thread(target=store_later, daemon=True)
-        worker.start()
-        try:
-            result = app.AsyncResult(task).get(timeout=self._timeout + LISTENING)
-        except Exception as error:
-            worker.join(self._timeout)
-            if problems:
-                raise problems[0] from None
-            if client.classify(error)[0] == "timeout":
-                raise client.CheckFailedError(
-                    "timeout",
-                    "The result was stored, but its notification did not arrive. "
-                    "See that the user may publish and subscribe to the channels celery-task-meta-*.",
-                ) from error
-            raise
-        finally:
-            self._stop_listening(waiting)
-        self._expect({"status": "SUCCESS", "result": result}, "SUCCESS", PAYLOAD, "serializer")
-        return (
-            f"The notification woke the waiting client {time.monotonic() - started - LISTENING:.3f} s after the store."
-        )
-
-    @staticmethod
-    def _stop_listening(backend: Any) -> None:
+    def _stop_listening(self, backend: Any) -> None:
         """Drop the subscriptions here: results would end them one by one later, which could hang on a broken server."""
         backend.result_consumer.subscribed_to.clear()
 
@@ -490,10 +417,10 @@ class BackendProbe:
         return f"Nothing is left of {len(self._keys)} probe keys."
 
 
-def run_checks(run: client.CheckRun, probe: BackendProbe, wanted: dict[str, Any], check_mode: bool) -> None:
+def run_checks(run: client.CheckRun, probe: Probe, wanted: dict[str, Any], check_mode: bool) -> None:
     serializers = wanted["serializers"] or [probe.serializer]
     steps = [f"{step}_{name}" for name in serializers for step in _steps_of_serializer(wanted["checks"])]
-    steps += [step for step in ("chord", "expire") if step in wanted["checks"]]
+    steps += [step for wish, step in probe.further_checks.items() if wish in wanted["checks"]]
     connection_checks = probe.connection_checks
     for position, check in enumerate(connection_checks):
         if not run.run(check, getattr(probe, check)):
@@ -512,7 +439,7 @@ def _steps_of_serializer(checks: list[str]) -> list[str]:
     return (["store", "read"] if "store" in checks else []) + (["wait"] if "wait" in checks else [])
 
 
-def _run_steps(run: client.CheckRun, probe: BackendProbe, steps: list[str]) -> None:
+def _run_steps(run: client.CheckRun, probe: Probe, steps: list[str]) -> None:
     task = str(uuid4())
     stopped_by: dict[str, str] = {}
     for check in steps:
@@ -554,7 +481,7 @@ def main() -> None:
     if wanted["timeout"] <= 0:
         module.fail_json(msg=f"The timeout is {wanted['timeout']}, but it must be more than 0 seconds.")
     run = client.CheckRun("unknown")
-    probes: list[BackendProbe] = []
+    probes: list[Probe] = []
 
     def config() -> str:
         settings = client.load_settings(
@@ -563,7 +490,8 @@ def main() -> None:
         url = client.application(settings, wanted["timeout"]).conf.result_backend
         run.redact.learn_url(str(url or ""))
         run.backend = client.backend_kind(url)
-        probes.append(BackendProbe(settings, wanted["timeout"]))
+        kind_of_probe = SqlProbe if run.backend in client.SQL_KINDS else BackendProbe
+        probes.append(kind_of_probe(settings, wanted["timeout"]))
         return f"Loaded {wanted['config_module']} and {wanted['env_file']}."
 
     if run.run("config", config, otherwise="config"):

@@ -250,7 +250,7 @@ class Roundtrip:
     def delete(self) -> str:
         backend = self._app.backend
         backend.forget(self._task)
-        if backend.get(backend.get_key_for_task(self._task)) is not None:
+        if backend.get_task_meta(self._task, cache=False)["status"] != "PENDING":
             raise client.CheckFailedError("unknown", "The deleted result is still there.")
         return "The result was deleted."
 

@@ -265,14 +265,14 @@ def test_ansible_check_mode(celery_redis: Any, worker_files: Any, run_module: An
         (lambda files: Path(files.env_file).unlink(), "cannot be read by this user (No such file or directory)"),
         (lambda files: Path(files.env_file).write_text("NOTHING=1\n"), "KeyError"),
         (lambda files: (files.directory / "celeryconfig.py").write_text("=\n"), "SyntaxError"),
-        (lambda files: (files.directory / "celeryconfig.py").write_text(""), "postgresql"),
+        (lambda files: (files.directory / "celeryconfig.py").write_text(""), "mongodb"),
     ],
     ids=["no file", "no variable", "no Python", "another kind"],
 )
 def test_a_broken_configuration(
     celery_redis: Any, worker_files: Any, run_module: Any, spoil: Callable[[Any], object], said: str
 ) -> None:
-    worker_files.write(celery_redis, CELERY_RESULT_BACKEND="db+postgresql://localhost/results")
+    worker_files.write(celery_redis, CELERY_RESULT_BACKEND="mongodb://localhost/results")
     spoil(worker_files)
     found, _printed = run_module(MODULE, report_only=True)
     assert found["checks"][0]["failure_class"] == "config"

@@ -7,12 +7,17 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import quote
 
 import pytest
+from ansible_collections.resultops.celery.plugins.module_utils import _backend
 from ansible_collections.resultops.celery.plugins.module_utils import _celery_client as client
 from ansible_collections.resultops.celery.plugins.modules import task_roundtrip
+from ansible_collections.resultops.celery.tests.unit.sql_servers import Mariadb, Postgresql, SqlServer
+from ansible_collections.resultops.celery.tests.unit.worker_store import PASSWORD, Store, load
+from celery.contrib.testing.worker import start_worker
 
 MODULE = "task_roundtrip"
 TIMEOUT = 3.0
@@ -174,3 +179,25 @@ def test_a_missing_broker_is_a_fault_of_the_configuration(
     assert found["failed"] is False
     assert found["checks"][0]["failure_class"] == "config"
     assert "CELERY_BROKER_URL" in found["checks"][0]["detail"]
+
+
+@pytest.mark.parametrize("maker", [Postgresql, Mariadb])
+def test_results_in_an_sql_server(maker: type[SqlServer], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CELERY_RESULT_BACKEND", raising=False)
+    load()
+    with maker() as server:
+        store = Store(server)
+        described = store.describe("fast")
+        settings = SimpleNamespace(
+            **_backend.celery_settings(described),
+            result_backend=_backend.backend_url(described, PASSWORD),
+            broker_url="memory://",
+        )
+        with start_worker(store.application(), perform_ping_check=False, pool="solo"):
+            probe = task_roundtrip.Roundtrip(settings, None, 10.0)  # type: ignore[arg-type]
+            run = client.CheckRun(probe.backend)
+            task_roundtrip.run_hops(run, probe, check_mode=False)
+        assert run.failures == []
+        assert run.rows[-1]["backend"] == store.kind
+        schema = "results." if store.kind == "postgresql" else ""
+        assert server.sql(f"SELECT count(*) FROM {schema}celery_taskmeta", database=store.database) == [(0,)]
