@@ -11,8 +11,8 @@ version_added: 0.1.0
 author: ResultOps engineers (@resultops)
 description:
   - Turns a backend description and a password into the URL that Celery takes as result backend.
-  - The same URL works as broker URL, because Celery and its broker library read it alike. That does not hold for
-    the profiles V(fast) and V(durable), which are for results only.
+  - The same URL of a Redis works as broker URL, because Celery and its broker library read it alike. That does not hold
+    for the profiles V(fast) and V(durable), which are for results only.
   - User name, password and paths are percent-encoded, so that every printable character is allowed in them.
   - A URL of kind V(redis) verifies the chain and the host name of the server. Plaintext is only possible where the
     entry C(tls) of the description is V(false).
@@ -21,14 +21,21 @@ description:
   - The profiles V(fast) and V(durable) put their class before the scheme, for example
     C(celeryresults.DurableSentinelBackend+sentinel://). C(celeryresults) is the module that the role
     P(resultops.celery.worker#role) puts beside C(celeryconfig.py). Celery needs no setting to find it.
+  - A URL of kind V(postgresql) is for psycopg 3 and one of kind V(mysql) for PyMySQL, as
+    C(db+postgresql+psycopg://user:password@host:5432/results?sslmode=verify-full&sslrootcert=/path). With the profile
+    V(fast), C(celerysqlresults.FastDatabaseBackend) takes the place of C(db). PyMySQL takes TLS from
+    P(resultops.celery.celery_settings#filter).
 positional: password
 options:
   _input:
     description:
-      - The backend description, a dictionary with the entries C(kind) (V(redis) or V(sentinel)), C(hosts) (a list of
-        one name, or of those of all sentinels), C(port), C(profile) (V(stock), V(fast) or V(durable)), C(username),
-        C(database), C(key_prefix), C(tls), C(ca_file), C(certificate_file) and C(private_key_file).
+      - The backend description, a dictionary with the entries C(kind) (V(redis), V(sentinel), V(postgresql) or
+        V(mysql)), C(hosts) (a list of one name, or of those of all sentinels), C(port), C(profile) (V(stock), V(fast)
+        or V(durable)), C(username), C(database), C(tls), C(ca_file), C(certificate_file) and C(private_key_file).
+      - With the kinds V(redis) and V(sentinel) also C(key_prefix).
       - With the kind V(sentinel) also C(primary_name) (V(results) by default) and C(sentinel_username).
+      - With the kind V(postgresql) also C(schema) and C(pooler) (V(none), V(session) or V(transaction)). SQL has no
+        profile V(durable).
     type: dict
     required: true
   password:
@@ -60,6 +67,20 @@ EXAMPLES = r"""
       profile: durable
       username: celery
       sentinel_username: client
+      ca_file: /etc/celery/app/ca.crt
+
+- name: The same for results in PostgreSQL
+  ansible.builtin.set_fact:
+    example_url: "{{ description | resultops.celery.backend_url(vault_postgresql_shop_password) }}"
+  no_log: true
+  vars:
+    description:
+      kind: postgresql
+      hosts: [db1.example.org]
+      profile: fast
+      username: shop
+      database: results
+      schema: shop
       ca_file: /etc/celery/app/ca.crt
 """
 

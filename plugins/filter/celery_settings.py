@@ -11,7 +11,7 @@ version_added: 0.1.0
 author: ResultOps engineers (@resultops)
 description:
   - Returns the settings for a C(celeryconfig) module, in lower case, without any secret, and only those that differ
-    from what Celery does by itself. Each of them was measured against Celery 5.7 and a real Redis.
+    from what Celery does by itself. Each of them was measured against Celery 5.7 and real servers.
   - C(result_backend_always_retry), C(result_backend_max_retries) and the two C(sleep_between_retries) settings let a
     worker ride out a restart of the server of about half a minute. By default the first read of a store is not
     repeated, and a result that is finished while Redis restarts is lost at once. The number of retries is finite, so
@@ -39,6 +39,16 @@ description:
   - With the kind V(redis), settings for TLS are left out, because they are part of the URL that
     P(resultops.celery.backend_url#filter) builds. With the kind V(sentinel), Celery would drop them there, so they are
     C(redis_backend_use_ssl) for the nodes and C(sentinel_kwargs) for the sentinels.
+  - With the kinds V(postgresql) and V(mysql), C(result_expires) is C(None), so that beat plans no
+    C(celery.backend_cleanup). That would delete all expired results in one transaction, beside the purge of the server.
+  - C(database_create_tables_at_setup) is false, and C(database_table_schemas) names the schema of PostgreSQL for
+    results and groups alike. The tables belong to the role P(resultops.celery.result_schema#role).
+  - C(database_engine_options) keeps what Celery has there, C(pool_pre_ping) and C(pool_recycle), which a value of
+    one's own would replace. C(pool_size) is the most connections of one process, without C(max_overflow), which would
+    open and close connections all the time. C(hide_parameters) keeps results out of logs.
+  - C(connect_args) ends the wait for a host that does not answer. It sets the time zone of the session to UTC, and
+    for MySQL the strict mode, TLS and its verification. With a pooler it leaves out the options that poolers refuse,
+    and for V(transaction) also prepared statements.
 positional: options
 options:
   _input:
@@ -51,7 +61,7 @@ options:
     default: {}
     suboptions:
       result_expires:
-        description: Seconds after which Redis removes a result by itself.
+        description: Seconds after which Redis removes a result by itself. Not with SQL, where a purge does it.
         type: int
         default: 86400
       result_serializer:
@@ -69,12 +79,13 @@ options:
         description:
           - How often a store or read is repeated. The default bridges 31 seconds on average, and 37 with the kind
             V(sentinel), where it is V(150).
-          - With the profiles V(fast) and V(durable) the default is V(1000), and O(options.retry_seconds) comes first.
+          - With the profiles V(fast) and V(durable) of Redis the default is V(1000), and O(options.retry_seconds) comes
+            first.
         type: int
         default: 15
       retry_seconds:
         description:
-          - For how long a store or read is repeated. Only with the profiles V(fast) and V(durable).
+          - For how long a store or read is repeated. Only with the profiles V(fast) and V(durable) of Redis.
         type: int
         default: 60
         version_added: 0.2.0
@@ -113,6 +124,50 @@ options:
         description: The name by which the server lists the connections. The user needs the right C(client|setname).
         type: str
         default: ""
+      worker_pool:
+        description:
+          - How the worker runs tasks, which decides O(options.pool_size). Only with SQL, as all options that follow.
+        type: str
+        choices: [prefork, solo, threads, gevent, eventlet]
+        default: prefork
+        version_added: 0.3.0
+      pool_size:
+        description:
+          - The most connections of one process, which opens only as many as it uses at once.
+          - By default V(5) with the pools V(prefork) and V(solo), V(10) with V(threads), V(20) with V(gevent) and
+            V(eventlet).
+        type: int
+        version_added: 0.3.0
+      pool_timeout:
+        description: Seconds to wait for a connection of the process that is free.
+        type: int
+        default: 30
+        version_added: 0.3.0
+      pool_recycle:
+        description: Seconds after which a connection is replaced. Less than a firewall keeps an idle one.
+        type: int
+        default: 3600
+        version_added: 0.3.0
+      connect_timeout:
+        description: Seconds to wait for a connection to the server.
+        type: int
+        default: 5
+        version_added: 0.3.0
+      tcp_user_timeout:
+        description: Seconds after which a host that confirms nothing is given up. Only with the kind V(postgresql).
+        type: int
+        default: 10
+        version_added: 0.3.0
+      read_timeout:
+        description: Seconds to wait for an answer of the server. Only with the kind V(mysql).
+        type: int
+        default: 10
+        version_added: 0.3.0
+      application_name:
+        description: The name by which the server lists the connections.
+        type: str
+        default: celery
+        version_added: 0.3.0
 """
 
 EXAMPLES = r"""
@@ -125,6 +180,20 @@ EXAMPLES = r"""
       hosts: [redis1.example.org]
       ca_file: /etc/celery/app/ca.crt
       key_prefix: shop
+
+- name: Show those of a worker with threads whose results go to PostgreSQL through a pooler
+  ansible.builtin.debug:
+    msg: "{{ description | resultops.celery.celery_settings({'worker_pool': 'threads'}) }}"
+  vars:
+    description:
+      kind: postgresql
+      hosts: [pooler.example.org]
+      port: 6432
+      username: shop
+      database: results
+      schema: shop
+      pooler: transaction
+      ca_file: /etc/celery/app/ca.crt
 """
 
 RETURN = r"""
