@@ -27,7 +27,7 @@ from ansible_collections.resultops.celery.plugins.module_utils import (
     _result_schema_0005,
     _result_schema_0006,
 )
-from ansible_collections.resultops.celery.plugins.module_utils._result_schema_grants import grants
+from ansible_collections.resultops.celery.plugins.module_utils._result_schema_grants import DML, grants
 from ansible_collections.resultops.celery.plugins.module_utils._result_schema_shape import (
     GROUPS,
     TASKS,
@@ -37,7 +37,12 @@ from ansible_collections.resultops.celery.plugins.module_utils._result_schema_sh
     look,
 )
 from ansible_collections.resultops.celery.plugins.module_utils._result_schema_steps import Steps, StepsError, run, steps
-from ansible_collections.resultops.celery.plugins.module_utils._sql_session import Session, SqlError
+from ansible_collections.resultops.celery.plugins.module_utils._sql_session import (
+    PORTS,
+    Session,
+    SqlError,
+    mysql_socket,
+)
 
 REVISIONS: tuple[ModuleType, ...] = (
     _result_schema_0001,
@@ -105,8 +110,11 @@ def migrate(params: dict[str, Any], check_mode: bool) -> Outcome:
 def _socket_exists(params: dict[str, Any]) -> bool:
     path = params["login_unix_socket"]
     if params["engine"] == "postgresql":
-        path = os.path.join(path, f".s.PGSQL.{params['login_port'] or 5432}")
-    return os.path.exists(path)
+        return os.path.exists(os.path.join(path, f".s.PGSQL.{params['login_port'] or PORTS['postgresql']}"))
+    try:
+        return os.path.exists(mysql_socket(path))
+    except SqlError:
+        return False
 
 
 def _nothing_yet(problem: str) -> Outcome:
@@ -149,6 +157,8 @@ class Migration:
             )
         owners = self._owners(shape)
         outcome = Outcome(before, after, adopted=before == BASE and TASKS in shape.tables and after != BASE)
+        handed_over: list[str] = []
+        steps(self.session, self.where, self.limits, handed_over).short(TASKS, *owners)
         plan: list[str] = []
         planner = steps(self.session, self.where, self.limits, plan)
         if before != after:
@@ -158,13 +168,12 @@ class Migration:
             self.session, self.params, planner.shape, has_purge=_position(after) >= _position(PURGE_REVISION)
         )
         if plan or given:
-            outcome.statements = [*owners, *self._role(), *plan, *given]
+            outcome.statements = [*handed_over, *self._role(), *plan, *given]
         else:
-            outcome.statements = owners
+            outcome.statements = handed_over
         if self.check_mode or not outcome.statements:
             return outcome
-        for statement in owners:
-            steps(self.session, self.where, self.limits).short(TASKS, statement)
+        steps(self.session, self.where, self.limits).short(TASKS, *owners)
         for statement in self._role():
             run(self.session, statement)
         if before != after:
@@ -287,6 +296,7 @@ class Migration:
         statements = []
         relations = [("TABLE", name, table.owner) for name, table in shape.tables.items()]
         relations += [("SEQUENCE", name, actual) for name, actual in shape.sequences.items()]
+        ordinary = {row[0] for row in self.session.rows("SELECT rolname FROM pg_roles WHERE NOT rolsuper")}
         for kind, name, actual in relations:
             if actual == owner:
                 continue
@@ -295,7 +305,12 @@ class Migration:
                     f"{self.where}.{name} belongs to {actual}, and {self.params['login_user']} cannot give it to "
                     f"{owner}: log in as a superuser, or as a member of both."
                 )
-            statements.append(f"ALTER {kind} {self.session.of_schema(name)} OWNER TO {self.session.name(owner)}")
+            of_schema = self.session.of_schema(name)
+            statements.append(f"ALTER {kind} {of_schema} OWNER TO {self.session.name(owner)}")
+            if actual in ordinary:
+                # Whoever owns a table has all rights on it until then, and stores results by them.
+                words = "USAGE" if kind == "SEQUENCE" else ", ".join(DML)
+                statements.append(f"GRANT {words} ON {kind} {of_schema} TO {self.session.name(actual)}")
         return statements
 
     def _role(self) -> list[str]:
@@ -363,8 +378,11 @@ class Migration:
                 return script._upgrade_revs(after, current)
             return script._downgrade_revs(after, current)
 
-        def done(**_details: Any) -> None:
+        def done(*_positional: Any, **_details: Any) -> None:
             work.refresh()
+
+        # Alembic asks for a file and only writes to it.
+        output: Any = _Plan(plan) if plan is not None else None
 
         with tempfile.TemporaryDirectory(prefix="result_schema_") as directory, engine.connect() as connection:
             _write_revisions(directory)
@@ -383,7 +401,7 @@ class Migration:
                     version_table=VERSIONS,
                     version_table_schema=self.where if self.is_postgresql else None,
                     transactional_ddl=False,
-                    output_buffer=_Plan(plan) if plan is not None else None,
+                    output_buffer=output,
                     on_version_apply=done,
                 )
                 try:

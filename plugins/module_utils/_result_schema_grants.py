@@ -88,6 +88,14 @@ class _Grants:
         raise NotImplementedError
 
     @staticmethod
+    def difference(granted: set[Right], wanted: set[Right]) -> tuple[set[Right], set[Right]]:
+        """What to revoke and what to grant. A right on a whole relation takes those on its columns along."""
+        too_much = granted - wanted
+        whole = {(relation, word) for relation, word, column in too_much if not column}
+        left = {right for right in granted - too_much if (right[0], right[1]) not in whole}
+        return too_much, wanted - left
+
+    @staticmethod
     def together(rights: set[Right]) -> dict[str, str]:
         """The privileges on each relation, as one statement takes them."""
         words: dict[str, list[str]] = {}
@@ -128,9 +136,10 @@ class _Postgresql(_Grants):
             who = user if user == PUBLIC else self.session.name(user)
             wanted = users.get(user, set())
             granted = {right for right in actual.get(user, set()) if self.remains(right)}
-            for relation, words in self.together(granted - wanted).items():
+            too_much, missing = self.difference(granted, wanted)
+            for relation, words in self.together(too_much).items():
                 statements.append(f"REVOKE {words} ON {self._relation(relation)} FROM {who}")
-            for relation, words in self.together(wanted - granted).items():
+            for relation, words in self.together(missing).items():
                 statements.append(f"GRANT {words} ON {self._relation(relation)} TO {who}")
         statements += self._schema_and_purge(schema, {user for user in users if user in known}, known)
         return statements, problems
@@ -221,9 +230,10 @@ class _Mysql(_Grants):
                 problems.append(f"There is no account {user}, so nothing was granted to it.")
             for (name, host), rights in granted.items():
                 who = f"{self._literal(name)}@{self._literal(host)}"
-                for relation, words in self.together(rights - wanted).items():
+                too_much, missing = self.difference(rights, wanted)
+                for relation, words in self.together(too_much).items():
                     statements.append(f"REVOKE {words} ON {self._relation(relation)} FROM {who}")
-                for relation, words in self.together(wanted - rights).items():
+                for relation, words in self.together(missing).items():
                     statements.append(f"GRANT {words} ON {self._relation(relation)} TO {who}")
                 if user == self.params["purge_user"] and self.has_purge and not self._may_call(database, name, host):
                     statements.append(f"GRANT EXECUTE ON PROCEDURE {self._relation(PURGE)} TO {who}")

@@ -727,7 +727,9 @@ def run(session: Session, statement: str) -> None:
     try:
         cursor.execute(statement)
     except session._problem as problem:
-        code = getattr(problem, "sqlstate", None) or getattr(problem, "pgcode", None) or (problem.args or ("",))[0]
+        code = getattr(problem, "sqlstate", None) or getattr(problem, "pgcode", None)
+        if session.engine == "mysql" and problem.args:
+            code = problem.args[0]
         raise RefusedError(f"The server at {session.where} refuses: {tidy(problem)}", str(code)) from None
     finally:
         cursor.close()

@@ -120,8 +120,13 @@ class Application:
             for statement in text.split(";"):
                 self.sql(statement)
         if self.schema:
+            self.sql(f'GRANT ALL ON SCHEMA shop TO "{self.user}"')
             for table in ("celery_taskmeta", "celery_tasksetmeta"):
                 self.sql(f'ALTER TABLE {table} OWNER TO "{self.user}"')
+            for sequence in ("task_id_sequence", "taskset_id_sequence"):
+                self.sql(f'ALTER SEQUENCE {sequence} OWNER TO "{self.user}"')
+        else:
+            self.sql(f"GRANT ALL PRIVILEGES ON `{self.database}`.* TO `{self.user}`@'%'")
 
     def fill(self, rows: int = 10, first: int = 1) -> None:
         """Results of one byte more than nothing, in the order of their ids."""
@@ -176,9 +181,7 @@ class Application:
         app.conf.update(
             result_backend=f"db+{self._dialect}{name}:{password}@{address}/{self.database}?{query}",
             database_engine_options={"pool_pre_ping": True, "pool_recycle": 3600, **options},
-            result_extended=True,
-            result_backend_always_retry=False,
-            **settings,
+            **{"result_extended": True, "result_backend_always_retry": False, **settings},
         )
         return app.backend
 

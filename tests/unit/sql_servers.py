@@ -81,7 +81,7 @@ class SqlServer:
                 shutil.chown(path, self._identity.pw_uid, self._identity.pw_gid)
         try:
             self._initialise()
-            self.start()
+            self._start_somewhere()
         except BaseException:
             self.__exit__()
             raise
@@ -95,6 +95,17 @@ class SqlServer:
     def login(self) -> dict[str, Any]:
         """The arguments of a module that logs in over TLS; user and password are up to the test."""
         return {"login_host": self.host, "login_port": self.port, "ca_file": str(self.ca_file)}
+
+    def _start_somewhere(self) -> None:
+        """Another run of the tests may have taken the port since it was free."""
+        for _ in range(5):
+            try:
+                return self.start()
+            except pytest.fail.Exception as failure:
+                if "already in use" not in str(failure):
+                    raise
+                self.port = free_port()
+        pytest.fail(f"Five ports in a row were taken before {self.engine} could have them.")
 
     def start(self) -> None:
         with self.log.open("ab") as log:
