@@ -69,7 +69,8 @@ class SqlStore:
         ]
         with contextlib.closing(self.server.connect(self.database)) as connection:
             cursor = connection.cursor()
-            cursor.executemany(f"INSERT INTO {self.prefix}celery_taskmeta VALUES (%s, %s, %s, %s, %s)", tasks)
+            names = "id, task_id, result, traceback, date_done"
+            cursor.executemany(f"INSERT INTO {self.prefix}celery_taskmeta ({names}) VALUES (%s, %s, %s, %s, %s)", tasks)
             cursor.executemany(
                 f"INSERT INTO {self.prefix}celery_tasksetmeta (id, taskset_id, result) VALUES (%s, %s, %s)",
                 [(number, f"group {number}", b"") for number in (1, 2)],
