@@ -6,15 +6,17 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import re
 import shlex
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.resultops.celery.plugins.filter.result_purge_files import result_purge_files
+from ansible_collections.resultops.celery.plugins.filter.result_purge_plan import result_purge_plan
 from ansible_collections.resultops.celery.plugins.module_utils import _result_schema_purge
 from ansible_collections.resultops.celery.tests.unit.sql_servers import SqlServer
 from ansible_collections.resultops.celery.tests.unit.sql_store import SqlStore
@@ -35,16 +37,17 @@ SETTINGS: dict[str, Any] = {
     "retention_unfinished": 604800,
     "batch": 5000,
     "pause": 0.05,
+    "by_application": {},
 }
 
 
 def files(*applications: dict[str, Any], **settings: Any) -> dict[str, str]:
-    made = result_purge_files(applications, {**SETTINGS, **settings})
-    return {file["path"]: file["content"] for file in made}
+    made: dict[str, str] = result_purge_plan(applications, {**SETTINGS, **settings})["contents"]
+    return made
 
 
 def test_each_application_has_a_service_and_a_timer() -> None:
-    made = files({"name": "shop"}, {"name": "crm", "schema": "crm_results", "retention": 60})
+    made = files({"name": "shop"}, {"name": "crm", "schema": "crm_results"}, by_application={"crm": {"retention": 60}})
     assert list(made) == [
         "/etc/systemd/system/celery-purge-shop.service",
         "/etc/systemd/system/celery-purge-shop.timer",
@@ -71,13 +74,32 @@ def test_the_socket_needs_neither_network_nor_password() -> None:
 
 @pytest.mark.parametrize("engine", ["postgresql", "mysql"])
 def test_a_password_stands_in_the_file_of_the_login_only(engine: str) -> None:
-    made = result_purge_files(
+    made = result_purge_plan(
         [{"name": "shop", "purge_password": PASSWORD}], {**SETTINGS, "engine": engine, "login_host": "db1"}
     )
-    secret = [file for file in made if file["path"] == "/etc/celery-purge/shop.login"]
-    assert [file["mode"] for file in secret] == ["0600"]
-    assert not any("p@ss" in file["content"] for file in made if file not in secret)
-    assert "LoadCredential=login:/etc/celery-purge/shop.login\n" in made[1]["content"]
+    secret = "/etc/celery-purge/shop.login"
+    assert [file["mode"] for file in made["files"] if file["path"] == secret] == ["0600"]
+    assert not any("p@ss" in content for path, content in made["contents"].items() if path != secret)
+    assert f"LoadCredential=login:{secret}\n" in made["contents"]["/etc/systemd/system/celery-purge-shop.service"]
+
+
+def test_a_file_is_known_by_its_checksum() -> None:
+    made = result_purge_plan([{"name": "shop"}], SETTINGS)
+    assert {file["path"]: file["checksum"] for file in made["files"]} == {
+        path: hashlib.sha256(content.encode()).hexdigest() for path, content in made["contents"].items()
+    }
+    assert made["timers"] == ["/etc/systemd/system/celery-purge-shop.timer"]
+
+
+def test_a_job_of_the_server_calls_the_same() -> None:
+    assert result_purge_plan([{"name": "shop", "purge_username": "tidy"}], SETTINGS)["jobs"] == [
+        {
+            "name": "celery_purge_shop",
+            "schedule": "hourly",
+            "command": 'CALL "shop".celery_purge(86400, 604800, 5000, 0.05)',
+            "account": "tidy",
+        }
+    ]
 
 
 def run(service: str, login: str, directory: Path, program: str) -> subprocess.CompletedProcess[str]:
@@ -85,6 +107,8 @@ def run(service: str, login: str, directory: Path, program: str) -> subprocess.C
     credential = directory / "login"
     credential.write_text(login)
     credential.chmod(0o600)
+    for authority in re.findall("^LoadCredential=ca:(.*)$", service, re.M):
+        shutil.copy(authority, directory / "ca")
 
     def word(text: str) -> str:
         return text.replace("%d", str(directory)).replace("%%", "%").replace("$$", "$")
@@ -125,10 +149,9 @@ def test_the_command_purges_and_fails_when_the_purge_does(
         store.sql(statement)
     application = {
         "name": "app",
-        "schema": "app" if engine == "postgresql" else store.database,
-        "purge_user": user,
+        "database": store.database,
+        "purge_username": user,
         "purge_password": PASSWORD,
-        "retention": 3600 * 24 * 365 * 3,
     }
     settings = {
         "engine": store.engine,
@@ -136,6 +159,7 @@ def test_the_command_purges_and_fails_when_the_purge_does(
         "login_host": server.host,
         "login_port": server.port,
         "ca_file": str(server.ca_file),
+        "by_application": {"app": {"retention": 3600 * 24 * 365 * 3}},
     }
     made = files(application, **settings)
     service, login = made["/etc/systemd/system/celery-purge-app.service"], made["/etc/celery-purge/app.login"]

@@ -4,31 +4,34 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 DOCUMENTATION = r"""
-name: result_purge_files
-short_description: The systemd units that remove expired results
+name: result_purge_plan
+short_description: What lets expired results be removed from time to time
 version_added: 0.3.0
 author: ResultOps engineers (@resultops)
 description:
   - Gives a service, a timer and, where an account needs a password, a file with the login for each application. The
     service calls the procedure C(celery_purge) of the application's tables with the database's own client.
+  - The same call as a job of the extension C(pg_cron) is in C(jobs).
   - A service fails when the purge did, so that C(systemctl is-failed) knows.
   - The file with the login may be read by root only. The service gets it as a credential, and nothing of it stands in
     a unit or on a command line.
 options:
   _input:
-    description: Applications with C(name), and with C(schema), C(purge_user), C(purge_password), C(retention) and
-      C(retention_unfinished) where those are set.
+    description: Applications with C(name), and with C(schema) or C(database), C(purge_username) and C(purge_password)
+      where those are set.
     type: list
     elements: dict
     required: true
   settings:
     description: What is the same for all of them - C(engine), C(database), C(login_host), C(login_unix_socket),
       C(login_port), C(ca_file), C(ssl_mode), C(account), C(directory), C(schedule), C(retention),
-      C(retention_unfinished), C(batch) and C(pause).
+      C(retention_unfinished), C(batch), C(pause), and in C(by_application) the C(retention) and C(retention_unfinished)
+      of single applications by their names.
     type: dict
     required: true
 """
@@ -36,7 +39,7 @@ options:
 EXAMPLES = r"""
 - name: Show the units of an application
   ansible.builtin.debug:
-    msg: "{{ [{'name': 'shop'}] | resultops.celery.result_purge_files(settings) }}"
+    msg: "{{ [{'name': 'shop'}] | resultops.celery.result_purge_plan(settings) }}"
   vars:
     settings:
       engine: postgresql
@@ -53,13 +56,16 @@ EXAMPLES = r"""
       retention_unfinished: 604800
       batch: 5000
       pause: 0.05
+      by_application: {}
 """
 
 RETURN = r"""
 _value:
-  description: Files with C(path), C(content) and C(mode).
-  type: list
-  elements: dict
+  description:
+    - C(files) are the files with C(path), C(mode) and the SHA-256 C(checksum) of their content, which stands in
+      C(contents) by the path. C(timers) are the paths of the timers.
+    - C(jobs) have C(name), C(schedule), C(command) and C(account).
+  type: dict
 """
 
 UNITS = "/etc/systemd/system"
@@ -107,6 +113,7 @@ SystemCallFilter=~@privileged @resources
 """
 TIMER = """\
 # Ansible manages this file: role resultops.celery.result_schema
+# Engine: {engine}
 [Unit]
 Description=Remove expired results of the application {name} from time to time
 
@@ -123,35 +130,58 @@ LOCAL = "PrivateNetwork=true\nRestrictAddressFamilies=AF_UNIX\n"
 REMOTE = "RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX\n"
 
 
-def result_purge_files(applications: Sequence[Mapping[str, Any]], settings: Mapping[str, Any]) -> list[dict[str, str]]:
-    files = []
+def result_purge_plan(applications: Sequence[Mapping[str, Any]], settings: Mapping[str, Any]) -> dict[str, Any]:
+    contents: dict[str, str] = {}
     for application in applications:
-        name = str(application["name"])
-        login_file = f"{settings['directory']}/{name}.login"
-        make = _postgresql if settings["engine"] == "postgresql" else _mysql
-        environment, login, command = make(application, settings)
-        lines = [f"Environment={_quoted(f'{key}={value}')}\n" for key, value in environment.items()]
-        if login:
-            lines.insert(0, f"LoadCredential=login:{login_file}\n")
-            files.append({"path": login_file, "content": login, "mode": "0600"})
-        service = SERVICE.format(
-            name=name,
-            account=settings["account"],
-            login="".join(lines),
-            # A dollar sign begins a variable there, and in an environment it does not.
-            command=" ".join(_quoted(word).replace("$", "$$") for word in command),
-            network=REMOTE if settings["login_host"] else LOCAL,
-        )
-        timer = TIMER.format(name=name, schedule=settings["schedule"])
-        for suffix, content in (("service", service), ("timer", timer)):
-            files.append({"path": f"{UNITS}/celery-purge-{name}.{suffix}", "content": content, "mode": "0644"})
-    return files
+        contents |= _files(application, settings)
+    files = [
+        {
+            "path": path,
+            "mode": "0600" if path.endswith(".login") else "0644",
+            "checksum": hashlib.sha256(content.encode()).hexdigest(),
+        }
+        for path, content in contents.items()
+    ]
+    jobs = [
+        {
+            "name": f"celery_purge_{application['name']}",
+            "schedule": settings["schedule"],
+            "command": _call(application, settings),
+            "account": _user(application),
+        }
+        for application in applications
+    ]
+    timers = [path for path in contents if path.endswith(".timer")]
+    return {"files": files, "contents": contents, "timers": timers, "jobs": jobs}
+
+
+def _files(application: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, str]:
+    name = str(application["name"])
+    login_file = f"{settings['directory']}/{name}.login"
+    make = _postgresql if settings["engine"] == "postgresql" else _mysql
+    environment, login, command = make(application, settings)
+    lines = [f"LoadCredential=login:{login_file}\n"] if login else []
+    if _verifies(settings) and settings["ca_file"]:
+        lines.append(f"LoadCredential=ca:{settings['ca_file']}\n")
+    lines += [f"Environment={_quoted(f'{key}={value}')}\n" for key, value in environment.items()]
+    service = SERVICE.format(
+        name=name,
+        account=settings["account"],
+        login="".join(lines),
+        # A dollar sign begins a variable there, and in an environment it does not.
+        command=" ".join(_quoted(word).replace("$", "$$") for word in command),
+        network=REMOTE if settings["login_host"] else LOCAL,
+    )
+    timer = TIMER.format(name=name, engine=settings["engine"], schedule=settings["schedule"])
+    unit = f"{UNITS}/celery-purge-{name}"
+    return {**({login_file: login} if login else {}), f"{unit}.service": service, f"{unit}.timer": timer}
 
 
 def _call(application: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
+    own = settings["by_application"].get(application["name"], {})
     values = [
-        int(application.get("retention") or settings["retention"]),
-        int(application.get("retention_unfinished") or settings["retention_unfinished"]),
+        int(own.get("retention", settings["retention"])),
+        int(own.get("retention_unfinished", settings["retention_unfinished"])),
         int(settings["batch"]),
         float(settings["pause"]),
     ]
@@ -161,7 +191,16 @@ def _call(application: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
 
 
 def _user(application: Mapping[str, Any]) -> str:
-    return str(application.get("purge_user") or f"{application['name']}_purge")
+    return str(application.get("purge_username") or f"{application['name']}_purge")
+
+
+def _verifies(settings: Mapping[str, Any]) -> bool:
+    return bool(settings["login_host"]) and str(settings["ssl_mode"]).startswith("verify")
+
+
+def _authorities(settings: Mapping[str, Any]) -> str:
+    """The account need not be able to read the file, which may lie in the server's own directory."""
+    return "%d/ca" if settings["ca_file"] else "/etc/ssl/certs/ca-certificates.crt"
 
 
 def _postgresql(application: Mapping[str, Any], settings: Mapping[str, Any]) -> tuple[dict[str, str], str, list[str]]:
@@ -175,7 +214,8 @@ def _postgresql(application: Mapping[str, Any], settings: Mapping[str, Any]) -> 
     }
     if settings["login_host"]:
         environment["PGSSLMODE"] = str(settings["ssl_mode"])
-        environment["PGSSLROOTCERT"] = str(settings["ca_file"] or "/etc/ssl/certs/ca-certificates.crt")
+    if _verifies(settings):
+        environment["PGSSLROOTCERT"] = _authorities(settings)
     login = ""
     if application.get("purge_password") and settings["login_host"]:
         escaped = str(application["purge_password"]).replace("\\", "\\\\").replace(":", "\\:")
@@ -188,26 +228,21 @@ def _postgresql(application: Mapping[str, Any], settings: Mapping[str, Any]) -> 
 
 
 def _mysql(application: Mapping[str, Any], settings: Mapping[str, Any]) -> tuple[dict[str, str], str, list[str]]:
+    command = ["/usr/bin/mariadb", "--defaults-file=%d/login", "--batch", "--skip-column-names"]
     options = {"user": _user(application), "password": str(application.get("purge_password") or "")}
     if settings["login_host"]:
         options |= {"host": str(settings["login_host"]), "port": str(settings["login_port"]), "protocol": "tcp"}
-        if settings["ssl_mode"] != "disable":
-            options["ssl-ca"] = str(settings["ca_file"] or "/etc/ssl/certs/ca-certificates.crt")
-        if settings["ssl_mode"] == "verify-full":
-            options["ssl-verify-server-cert"] = ""
     else:
         options["socket"] = str(settings["login_unix_socket"])
-    lines = [
-        f"{key}={_option(value)}\n" if value else f"{key}\n"
-        for key, value in options.items()
-        if value or key != "password"
-    ]
+    if _verifies(settings):
+        command.append(f"--ssl-ca={_authorities(settings)}")
+    if settings["login_host"] and settings["ssl_mode"] == "verify-full":
+        command.append("--ssl-verify-server-cert")
+    login = "[client]\n" + "".join(f"{key}={_option(value)}\n" for key, value in options.items() if value)
     # The first statement is one for MariaDB only.
     statements = f"/*M! SET SESSION max_statement_time = 0 */; {_call(application, settings)}"
-    command = ["/usr/bin/mariadb", "--defaults-file=%d/login", "--batch", "--skip-column-names"]
-    # Of a schema in MySQL's sense each application has one: its database.
-    database = str(application.get("schema") or application["name"])
-    return {}, "[client]\n" + "".join(lines), [*command, f"--execute={statements}", database]
+    database = str(application.get("database") or application["name"])
+    return {}, login, [*command, f"--execute={statements}", database]
 
 
 def _option(value: str) -> str:
@@ -216,12 +251,14 @@ def _option(value: str) -> str:
 
 
 def _quoted(word: str) -> str:
-    """As systemd reads a word; %d is the only specifier that is meant."""
-    marked = word.replace("%", "%%").replace("%%d/login", "%d/login")
+    """As systemd reads a word; the directory of the credentials is the only specifier that is meant."""
+    marked = word.replace("%", "%%")
+    for name in ("login", "ca"):
+        marked = marked.replace(f"=%%d/{name}", f"=%d/{name}")
     marked = marked.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{marked}"'
 
 
 class FilterModule:
     def filters(self) -> dict[str, Callable[..., Any]]:
-        return {"result_purge_files": result_purge_files}
+        return {"result_purge_plan": result_purge_plan}
