@@ -33,7 +33,7 @@ from ansible_collections.resultops.celery.plugins.module_utils._sql_session impo
 SMALL_ID_LIMIT = 2**31 - 1
 # Stores that run meanwhile take ids from the sequence.
 SMALL_ID_MARGIN = 1_000_000
-BATCH = 2000
+BATCH = 1000
 PAUSE = 0.2
 
 TASK_COLUMNS = {
@@ -394,7 +394,7 @@ class PostgresqlSteps(Steps):
         self.short(table, *statements)
 
     def _copy_ids(self, table: str) -> None:
-        """Each batch is a transaction of its own, which holds its rows for some milliseconds."""
+        """Each batch is a transaction of its own, and is followed by as long a pause for the stores' sake."""
         name = self.of(table)
         self.emit(f"SET lock_timeout = '{self.lock_timeout}ms'")
         self.emit(
@@ -403,14 +403,17 @@ class PostgresqlSteps(Steps):
             "DECLARE\n"
             f"    low bigint := (SELECT min(id)::bigint - 1 FROM {name} WHERE id_new IS NULL);\n"
             "    high bigint;\n"
+            "    begun timestamptz;\n"
             "BEGIN\n"
             "    LOOP\n"
+            "        begun := clock_timestamp();\n"
             "        SELECT max(id) INTO high\n"
             f"            FROM (SELECT id FROM {name} WHERE id > low ORDER BY id LIMIT {BATCH}) AS batch;\n"
             "        EXIT WHEN high IS NULL;\n"
             f"        UPDATE {name} SET id_new = id WHERE id > low AND id <= high AND id_new IS NULL;\n"
             "        COMMIT;\n"
             "        low := high;\n"
+            "        PERFORM pg_sleep(extract(epoch FROM clock_timestamp() - begun));\n"
             "    END LOOP;\n"
             "END $copy$"
         )
@@ -664,11 +667,13 @@ class MysqlSteps(Steps):
             self.plan += [ahead, fill, "SET @low = @high"]
             return
         while True:
+            begun = time.monotonic()
             self.emit(ahead)
             if self.session.row("SELECT @high")[0] is None:
                 return
             self.patiently(lambda: self.emit(fill), table)
             self.emit("SET @low = @high")
+            time.sleep(time.monotonic() - begun)
 
     def index_dates(self) -> None:
         for table in (TASKS, GROUPS):
