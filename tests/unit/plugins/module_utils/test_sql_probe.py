@@ -17,6 +17,8 @@ from ansible_collections.resultops.celery.plugins.module_utils import _celery_cl
 from ansible_collections.resultops.celery.plugins.modules import result_backend_check as check
 from ansible_collections.resultops.celery.tests.unit.ports import free_port
 from ansible_collections.resultops.celery.tests.unit.replication_set import Authority
+from ansible_collections.resultops.celery.tests.unit.result_tables import PASSWORD as OF_THE_ROLE
+from ansible_collections.resultops.celery.tests.unit.result_tables import Application
 from ansible_collections.resultops.celery.tests.unit.sql_servers import Mariadb, Postgresql, SqlServer
 from ansible_collections.resultops.celery.tests.unit.worker_store import PASSWORD, Store, load
 
@@ -92,6 +94,34 @@ def details(run: client.CheckRun) -> str:
 def spoil(store: Store, *statements: str) -> None:
     for statement in statements:
         store.server.sql(statement, database=store.database)
+
+
+@pytest.mark.parametrize("engine", ["postgresql", "mariadb"])
+def test_what_the_role_for_the_tables_makes_passes(
+    engine: str, request: pytest.FixtureRequest, run_on_host: Callable[..., dict[str, Any]]
+) -> None:
+    application = Application(request.getfixturevalue(engine), run_on_host)
+    assert not application.migrate().get("failed")
+    if engine == "postgresql":
+        application.sql(f"ALTER ROLE \"{application.user}\" SET timezone = 'UTC'")
+    description = {
+        "kind": application.engine,
+        "hosts": [application.server.host],
+        "port": application.server.port,
+        "profile": "fast",
+        "username": application.user,
+        "database": application.database,
+        "ca_file": str(application.server.ca_file),
+        **({"schema": application.schema} if application.schema else {}),
+    }
+    settings = SimpleNamespace(
+        **_backend.celery_settings(description, {"result_extended": True}),
+        result_backend=_backend.backend_url(description, OF_THE_ROLE),
+        broker_url="memory://",
+    )
+    run = run_with(settings, serializers=["json", "msgpack"])
+    assert run.failures == []
+    assert "revision 0" in next(row["detail"] for row in run.rows if row["check"] == "schema")
 
 
 @pytest.mark.parametrize("profile", ["stock", "fast"])
