@@ -27,7 +27,7 @@ GOALS = {
     "rolling": 6,
 }
 CORE = ("kill", "planned")
-DECIDED_BY_THE_PROFILE = ("kill", "cut_off_writer", "planned")
+DECIDED_BY_THE_PROFILE = ("cut_off_writer",)
 
 
 def hold(fleet, of: ReplicationSet, profile: str, directory, drills=tuple(GOALS)) -> dict[str, dict]:
