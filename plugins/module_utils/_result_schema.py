@@ -164,6 +164,7 @@ class Migration:
         if before != after:
             self._refuse_missing_right(shape)
             self._run_revisions(planner, before, after, plan)
+            self._refuse_missing_triggers(plan)
         given, outcome.problems = grants(
             self.session, self.params, planner.shape, has_purge=_position(after) >= _position(PURGE_REVISION)
         )
@@ -287,6 +288,19 @@ class Migration:
                         f"{self.where}.{name} belongs to {table.owner}, and {who} is no member of it: log in as "
                         f"{table.owner}, or as a member."
                     )
+
+    def _refuse_missing_triggers(self, plan: list[str]) -> None:
+        """With a binary log MariaDB and MySQL want more than the right to make them."""
+        if self.is_postgresql or not any(statement.startswith("CREATE TRIGGER") for statement in plan):
+            return
+        logged, trusted = self.session.row("SELECT @@GLOBAL.log_bin, @@GLOBAL.log_bin_trust_function_creators")
+        rights = " ".join(str(row[0]) for row in self.session.rows("SHOW GRANTS") if " ON *.* " in str(row[0]))
+        if logged and not trusted and "SUPER" not in rights and "ALL PRIVILEGES" not in rights:
+            raise SchemaError(
+                f"The server at {self.session.where} keeps a binary log and lets {self.params['login_user']} make no "
+                "triggers, without which a table cannot be copied while others write: "
+                "set log_bin_trust_function_creators to 1 there, or log in as an administrator."
+            )
 
     def _owners(self, shape: Shape) -> list[str]:
         """An adopted table belongs to whom Celery logged in as, which shall have no right on its shape any more."""

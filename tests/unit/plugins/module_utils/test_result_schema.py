@@ -263,3 +263,14 @@ def test_base_removes_tables_only_when_they_are_empty(application: Application) 
         execute(connection, "DELETE FROM celery_taskmeta")
     assert application.migrate(revision="base")["revision_after"] == "base"
     assert application.columns() == {}
+
+
+def test_triggers_that_a_binary_log_forbids_are_found_before_anything_changes(run_on_host: Run) -> None:
+    with Mariadb(log_bin="binary", server_id="1") as server:
+        application = Application(server, run_on_host)
+        application.make_tables("5.4")
+        login = application.remote(application.owner)
+        message = refused(application, **login)
+        assert f"keeps a binary log and lets {application.owner} make no triggers" in message
+        server.sql("SET GLOBAL log_bin_trust_function_creators = 1")
+        assert application.migrate(**login)["revision_after"] == "0006"
