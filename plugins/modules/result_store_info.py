@@ -90,7 +90,7 @@ exists:
   returned: success
   type: bool
   sample: true
-results:
+kept:
   description: Results of tasks that are kept.
   returned: when the tables are there
   type: int
@@ -229,7 +229,7 @@ def described(store: _result_store.Store, params: dict[str, Any]) -> dict[str, A
         {
             "changed": False,
             "exists": True,
-            "results": tasks["rows"],
+            "kept": tasks["rows"],
             "exact": all(table["exact"] for table in tables),
             "by_status": tasks["by_status"],
             "expired": _sum(table["expired"] for table in tables),

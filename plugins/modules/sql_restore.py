@@ -67,12 +67,12 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-results:
+task_results:
   description: Results of tasks that were restored, which in check mode could be.
   returned: success
   type: int
   sample: 200000
-groups:
+group_results:
   description: Results of groups that were restored.
   returned: success
   type: int
@@ -123,8 +123,8 @@ class Restore:
             session.close()
         return {
             "changed": any(rows.values()),
-            "results": manifest.results,
-            "groups": manifest.groups,
+            "task_results": manifest.results,
+            "group_results": manifest.groups,
             "seconds": self.seconds,
             "manifest": manifest.as_dict(),
             "diff": {

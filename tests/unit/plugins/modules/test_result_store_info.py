@@ -104,7 +104,7 @@ def test_results_are_counted_by_status_and_by_age(kept: Kept) -> None:
     kept.add(6, 6, "RETRY", 60, ready=False)
     kept.add(7, 9, "FAILURE", 60)
     found = kept.told(retention=DAY, retention_unfinished=7 * DAY)
-    assert (found["exists"], found["results"], found["exact"], found["complete"]) == (True, 9, True, True)
+    assert (found["exists"], found["kept"], found["exact"], found["complete"]) == (True, 9, True, True)
     assert found["by_status"] == {"SUCCESS": 3, "STARTED": 2, "RETRY": 1, "FAILURE": 3}
     assert (found["expired"], found["unfinished_old"]) == (3, 2)
     oldest = kept.sql(f"SELECT min(coalesce(date_done, created)) FROM {kept.prefix}celery_taskmeta")[0][0]
@@ -155,10 +155,10 @@ def test_a_large_table_is_estimated_and_counted_on_demand(kept: Kept, monkeypatc
     kept.sql(f"{'ANALYZE' if kept.engine == 'postgresql' else 'ANALYZE TABLE'} {kept.prefix}celery_taskmeta")
     found = kept.told()
     assert found["exact"] is False
-    assert 3000 < found["results"] < 5000
-    assert 0.6 < found["by_status"]["SUCCESS"] / found["results"] < 0.9
+    assert 3000 < found["kept"] < 5000
+    assert 0.6 < found["by_status"]["SUCCESS"] / found["kept"] < 0.9
     found = kept.told(exact=True)
-    assert (found["exact"], found["results"], found["by_status"]) == (True, 4000, {"SUCCESS": 3000, "FAILURE": 1000})
+    assert (found["exact"], found["kept"], found["by_status"]) == (True, 4000, {"SUCCESS": 3000, "FAILURE": 1000})
 
 
 def test_a_count_ends_with_its_time_limit(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -173,7 +173,7 @@ def test_tables_that_celery_made_are_understood(server: SqlServer, run_on_host: 
     kept.add(1, 3, "SUCCESS", 2 * DAY)
     kept.add(4, 4, "STARTED", 0, ready=False)
     found = kept.told(retention=DAY, retention_unfinished=DAY)
-    assert (found["results"], found["expired"], found["unfinished_old"], found["purge"]) == (4, 3, None, None)
+    assert (found["kept"], found["expired"], found["unfinished_old"], found["purge"]) == (4, 3, None, None)
     assert "has no purge" in found["problems"][0]
 
 

@@ -65,7 +65,7 @@ def forged(file: Path, **changes: Any) -> None:
 
 def test_all_is_there_again(store: SqlStore, empty: SqlStore, restore: Run, file: Path, tmp_path: Path) -> None:
     done = restore()
-    assert (done["changed"], done["results"], done["groups"]) == (True, 20, 2)
+    assert (done["changed"], done["task_results"], done["group_results"]) == (True, 20, 2)
     assert empty.content() == store.content()
     assert empty.next_id() > 20
     assert "celery_taskmeta: 20 rows" in done["diff"]["after"]
@@ -74,7 +74,7 @@ def test_all_is_there_again(store: SqlStore, empty: SqlStore, restore: Run, file
 
 def test_check_mode_tries_all_of_it_and_leaves_nothing(empty: SqlStore, restore: Run) -> None:
     done = restore(check_mode=True)
-    assert (done["changed"], done["results"]) == (True, 20)
+    assert (done["changed"], done["task_results"]) == (True, 20)
     assert set(done["seconds"]) == {"decrypt", "verify", "load"}
     assert empty.content() == [[], []]
 
