@@ -21,6 +21,7 @@ import os
 import pwd
 import shutil
 import signal
+import socket
 import ssl
 import subprocess
 import tempfile
@@ -224,7 +225,8 @@ class Postgresql(SqlServer):
         else:
             tls = {"sslmode": "verify-full", "sslrootcert": str(self.ca_file)}
             options = {"host": self.host, "user": user, "password": password} | tls | options
-        return psycopg.connect(dbname=database or "postgres", port=self.port, autocommit=True, **options)
+        place = {"dbname": database or "postgres", "port": self.port, "autocommit": True}
+        return psycopg.connect(**{**place, **options})
 
     def _initialise(self) -> None:
         self._prepare(
@@ -263,6 +265,65 @@ class Postgresql(SqlServer):
         except psycopg.OperationalError:
             return False
         return True
+
+
+class Pooler:
+    """A PgBouncer in front of a database, with TLS on both sides, in one of its modes.
+
+    with Pooler(server, database, {"app": "password"}, "transaction") as pooler:
+        server.connect(database, user="app", password="password", port=pooler.port)
+    """
+
+    def __init__(self, server: Postgresql, database: str, users: dict[str, str], mode: str, **options: str) -> None:
+        self.server = server
+        self.port = free_port()
+        self.directory = Path(tempfile.mkdtemp(prefix="celery-pooler-"))
+        self.log = self.directory / "log"
+        accounts = {name: password.replace('"', '""') for name, password in users.items()}
+        (self.directory / "users").write_text("".join(f'"{name}" "{text}"\n' for name, text in accounts.items()))
+        settings = {
+            "listen_addr": "127.0.0.1",
+            "listen_port": self.port,
+            "unix_socket_dir": "",
+            "auth_type": "scram-sha-256",
+            "auth_file": self.directory / "users",
+            "pool_mode": mode,
+            "client_tls_sslmode": "require",
+            "client_tls_cert_file": server.certificate,
+            "client_tls_key_file": server.key,
+            "server_tls_sslmode": "verify-full",
+            "server_tls_ca_file": server.ca_file,
+            "logfile": self.log,
+            **options,
+        }
+        self.configuration = self.directory / "pgbouncer.ini"
+        self.configuration.write_text(
+            f"[databases]\n{database} = host={server.host} port={server.port} dbname={database}\n[pgbouncer]\n"
+            + "".join(f"{name} = {value}\n" for name, value in settings.items())
+        )
+
+    def __enter__(self) -> Self:
+        program = shutil.which("pgbouncer", path=f"{os.environ['PATH']}:/usr/sbin")
+        if not program:
+            pytest.fail("These tests need PgBouncer: install the Debian package pgbouncer.")
+        if identity := self.server._identity:
+            for path in (self.directory, *self.directory.iterdir()):
+                shutil.chown(path, identity.pw_uid, identity.pw_gid)
+        self._process = subprocess.Popen(
+            [program, str(self.configuration)], stderr=subprocess.DEVNULL, **self.server._as_account()
+        )
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=1):
+                return self
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                pytest.fail(f"PgBouncer does not start: {self.log.read_text() if self.log.exists() else ''}")
+            time.sleep(0.05)
+
+    def __exit__(self, *_details: object) -> None:
+        self._process.kill()
+        self._process.wait()
+        shutil.rmtree(self.directory, ignore_errors=True)
 
 
 class Mariadb(SqlServer):

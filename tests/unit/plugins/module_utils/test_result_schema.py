@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from ansible_collections.resultops.celery.plugins.module_utils import _result_schema
 from ansible_collections.resultops.celery.tests.unit.result_tables import PASSWORD, Application, execute
-from ansible_collections.resultops.celery.tests.unit.sql_servers import Mariadb, Postgresql
+from ansible_collections.resultops.celery.tests.unit.sql_servers import Mariadb, Pooler, Postgresql
 
 Run = Callable[..., dict[str, Any]]
 
@@ -157,20 +157,25 @@ def test_a_statement_timeout_that_cannot_be_set_is_refused(
     assert "log in to the server itself" in message
 
 
-def test_a_pooler_that_shares_sessions_is_refused(
-    postgresql: Postgresql, run_on_host: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize("round_robin", ["0", "1"])
+def test_a_pooler_that_shares_sessions_is_refused(postgresql: Postgresql, run_on_host: Run, round_robin: str) -> None:
     application = Application(postgresql, run_on_host)
-    application.sql(f"ALTER ROLE \"{application.owner}\" LOGIN PASSWORD '{PASSWORD.replace(chr(39), chr(39) * 2)}'")
-    shared: list[Any] = []
+    quoted = PASSWORD.replace("'", "''")
+    application.sql(f"ALTER ROLE \"{application.owner}\" LOGIN PASSWORD '{quoted}'")
+    login, users = application.remote(application.owner), {application.owner: PASSWORD}
 
-    def session(params: dict[str, Any]) -> Any:
-        shared.append(shared[0] if shared else original(params))
-        return shared[-1]
+    with Pooler(postgresql, application.database, users, "transaction", server_round_robin=round_robin) as pooler:
+        with contextlib.closing(
+            postgresql.connect(application.database, user=application.owner, password=PASSWORD, port=pooler.port)
+        ) as busy:
+            # The pooler then has two sessions at hand.
+            busy.cursor().execute("BEGIN")
+            refused(application, **login | {"login_port": pooler.port})
+        message = refused(application, **login | {"login_port": pooler.port})
+    assert "is a pooler that shares sessions" in message
 
-    original = _result_schema.Session
-    monkeypatch.setattr(_result_schema, "Session", session)
-    assert "is a pooler that shares sessions" in refused(application, **application.remote(application.owner))
+    with Pooler(postgresql, application.database, users, "session") as pooler:
+        assert application.migrate(**login | {"login_port": pooler.port})["revision_after"] == "0006"
 
 
 def test_a_run_waits_for_another_and_then_gives_up(application: Application) -> None:
