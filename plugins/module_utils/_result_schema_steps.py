@@ -656,10 +656,10 @@ class MysqlSteps(Steps):
             "SELECT MAX(id) INTO @high FROM"  # noqa: S608
             f" (SELECT id FROM {name} WHERE id > @low ORDER BY id LIMIT {BATCH}) AS batch"
         )
+        # What a trigger has copied already is newer, and stays.
         fill = (
             f"INSERT INTO {new} ({', '.join(names)}) SELECT {', '.join(names)} FROM {name}"  # noqa: S608
-            f" WHERE id > @low AND id <= @high AND id NOT IN (SELECT id FROM {new} WHERE id > @low AND id <= @high)"
-            " LOCK IN SHARE MODE"
+            f" WHERE id > @low AND id <= @high LOCK IN SHARE MODE ON DUPLICATE KEY UPDATE id = {new}.id"
         )
         self.emit(f"SET @low = (SELECT COALESCE(MIN(id), 1) - 1 FROM {name})")  # noqa: S608
         if self.plan is not None:

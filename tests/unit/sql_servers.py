@@ -173,7 +173,11 @@ class SqlServer:
 
     def _as_account(self) -> dict[str, Any]:
         identity = self._identity
-        where: dict[str, Any] = {"cwd": str(self.directory)}
+        # Servers that share a temporary directory take each other's files away when they start.
+        where: dict[str, Any] = {
+            "cwd": str(self.directory),
+            "env": {**os.environ, "TMPDIR": str(self.socket_directory)},
+        }
         if not identity:
             return where
         return {**where, "user": identity.pw_uid, "group": identity.pw_gid, "extra_groups": []}
@@ -385,6 +389,7 @@ class Mariadb(SqlServer):
     def _command(self) -> list[str]:
         settings = {
             "datadir": str(self.data),
+            "tmpdir": str(self.socket_directory),
             "bind-address": "127.0.0.1",
             "port": str(self.port),
             "socket": str(self.socket),
