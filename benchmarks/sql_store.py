@@ -142,8 +142,8 @@ def servers(engines: Sequence[str]) -> Iterator[dict[str, Server]]:
             password = secrets.token_urlsafe(24)
             command(["docker", "exec", "-i", container, "bash", "-c", PREPARE], f"{password}\n")
             inspected = json.loads(command(["docker", "inspect", container]))
-            address = next(iter(inspected[0]["NetworkSettings"]["Networks"].values()))["IPAddress"]
-            yield {engine: Server(engine, address, password) for engine in engines}
+            [network] = inspected[0]["NetworkSettings"]["Networks"].values()
+            yield {engine: Server(engine, network["IPAddress"], password) for engine in engines}
         finally:
             playbook("destroy.yml", inventory)
 

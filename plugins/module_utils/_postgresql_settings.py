@@ -65,7 +65,7 @@ def rendered(settings: Mapping[str, str]) -> str:
 
 def same(wanted: str, running: Running) -> bool:
     """Whether a running value is the wanted one, however it is spelt."""
-    return any(_same(wanted, value, running) for value in {running.value, running.default or running.value})
+    return any(_same(wanted, value, running) for value in (running.value, running.default or running.value))
 
 
 def _same(wanted: str, value: str, running: Running) -> bool:

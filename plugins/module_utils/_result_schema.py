@@ -193,7 +193,7 @@ class Migration:
         else:
             text = str(self.session.row("SELECT VERSION()")[0])
             name = "MariaDB" if "mariadb" in text.lower() else "MySQL"
-            parts = text.split("-")[0].split(".")
+            parts = text.split("-", maxsplit=1)[0].split(".")
             version = (int(parts[0]), int(parts[1]))
         if version < OLDEST[name]:
             shown = ".".join(str(part) for part in version)
@@ -254,7 +254,7 @@ class Migration:
         pid = "SELECT pg_backend_pid()"
         own, others = set(), set()
         with contextlib.closing(Session(self.params)) as other:
-            for _ in range(POOLER_QUESTIONS):
+            for _question in range(POOLER_QUESTIONS):
                 own.add(self.session.row(pid))
                 others.add(other.row(pid))
             if len(own) > 1 or own & others:

@@ -218,7 +218,7 @@ def _product(session: _sql_session.Session) -> tuple[str, str]:
     if session.engine == "postgresql":
         return "PostgreSQL", str(session.row("SHOW server_version")[0]).split()[0]
     version = str(session.row("SELECT VERSION()")[0])
-    return ("MariaDB" if "mariadb" in version.lower() else "MySQL"), version.split("-")[0]
+    return ("MariaDB" if "mariadb" in version.lower() else "MySQL"), version.split("-", maxsplit=1)[0]
 
 
 def main() -> None:

@@ -99,7 +99,7 @@ class SqlServer:
 
     def _start_somewhere(self) -> None:
         """Another run of the tests may have taken the port since it was free."""
-        for _ in range(5):
+        for _attempt in range(5):
             try:
                 return self.start()
             except pytest.fail.Exception as failure:

@@ -201,7 +201,7 @@ def test_runs_at_the_same_time_share_the_work(application: Application) -> None:
     def migrate() -> None:
         outcomes.append(_result_schema.migrate(all_arguments(application), check_mode=False))
 
-    threads = [threading.Thread(target=migrate) for _ in range(3)]
+    threads = [threading.Thread(target=migrate) for _number in range(3)]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -148,7 +148,7 @@ def test_celery_works_as_an_account_without_any_right_on_the_tables_shape(
     backend.store_result("task", large, states.STARTED)
     backend.store_result("task", large, states.SUCCESS)
     assert backend.get_result("task") == large
-    children = [uuid() for _ in range(3)]
+    children = [uuid() for _number in range(3)]
     for child in children:
         backend.store_result(child, child, states.SUCCESS)
     group = GroupResult("group", [AsyncResult(child, backend=backend) for child in children])
