@@ -4,8 +4,8 @@
 """How long a store waits while tables that Celery 5.4 made are brought to the newest revision.
 
 Servers of this machine's packages run on loopback, with all that keeps data safe on disk switched on. Two threads store
-results by Celery's own class over connections that they keep, and a third session changes older rows. What counts is the
-longest of all their statements, and that none failed and no row is missing. The result is
+results by Celery's own class over connections that they keep, and a third session changes older rows. What counts is
+the longest of all their statements, and that none failed and no row is missing. The result is
 reports/bench_sql_migration.json.
 """
 

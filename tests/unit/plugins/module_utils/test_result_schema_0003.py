@@ -80,7 +80,7 @@ class Writer:
 
 @pytest.mark.parametrize(("start", "target"), [(None, "0006"), ("0006", "0001")])
 def test_nobody_waits_or_loses_anything_meanwhile(application: Application, start: str | None, target: str) -> None:
-    rows = 50_000
+    rows = 20_000
     application.make_tables("5.4")
     application.fill(rows)
     if start:
