@@ -21,7 +21,7 @@ REPLY_POLICY = "reply-queues"
 # What a worker talks to others with: events, remote control and the answers to it.
 WORKER_NAMES = (
     r"celeryev(\..+)?",
-    r"celery@[^/]+\.celery\.pidbox",
+    r"[^@/]+@[^/]+\.celery\.pidbox",
     r"celery\.pidbox",
     r"reply\.celery\.pidbox",
     rf"{REPLY_QUEUE}\.reply\.celery\.pidbox",

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
@@ -24,7 +25,14 @@ PATIENCE = 180.0
 class RabbitmqServer:
     """Started with a file of definitions, as the role does it, so that the account guest never exists."""
 
-    def __init__(self) -> None:
+    def __init__(
+        self,
+        tls: dict[str, str] | None = None,
+        definitions: str = '{"vhosts": [], "users": []}',
+        free_port: Callable[[], int] = free_port,
+    ) -> None:
+        self._tls = tls or {}
+        self._definitions = definitions
         if not (PROGRAMS / "rabbitmq-server").exists():
             pytest.skip("rabbitmq-server is not installed")
         self.directory = Path(tempfile.mkdtemp(prefix="celery-rabbitmq-"))
@@ -53,11 +61,13 @@ class RabbitmqServer:
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
-        self.definitions.write_text('{"vhosts": [], "users": []}')
+        self.definitions.write_text(self._definitions)
         (self.directory / "enabled_plugins").write_text("[].\n")
+        listener = "listeners.tcp = none\nlisteners.ssl.1" if self._tls else "listeners.tcp.1"
         (self.directory / "rabbitmq.conf").write_text(
-            f"listeners.tcp.1 = 127.0.0.1:{self.port}\n"
-            "distribution.listener.interface = 127.0.0.1\n"
+            f"{listener} = 127.0.0.1:{self.port}\n"
+            + "".join(f"{name} = {it}\n" for name, it in self._tls.items())
+            + "distribution.listener.interface = 127.0.0.1\n"
             "vm_memory_high_watermark.relative = 0.4\n"
             "disk_free_limit.absolute = 1MB\n"
             f"load_definitions = {self.definitions}\n"

@@ -19,6 +19,7 @@ OWN = [
     "celeryev",
     "celeryev.4fba04ae-2f6e-4a2e-9e3b-1b9e2f6f5a11",
     "celery@worker1.example.com.celery.pidbox",
+    "probe-2@worker1.celery.pidbox",
     "celery.pidbox",
     "reply.celery.pidbox",
     f"{REPLIES}.reply.celery.pidbox",
