@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import json
 import re
-import uuid
 from typing import Any
 
 import pytest
 from ansible_collections.resultops.celery.plugins.module_utils import _rabbitmq
 
-REPLIES = str(uuid.uuid4())
+REPLIES = "8f14e45f-ceea-467f-a8b1-0d6f3c2f4f11"
 # What Celery 5.7 and Kombu 5.7 name the things that a worker talks to others with.
 OWN = [
     "celeryev",
