@@ -159,7 +159,6 @@ def test_a_shorter_limit_for_what_never_got_ready_reaches_as_far(store: Store) -
     store.fill(1, 30, 2 * DAY)
     store.add(31, None, 2 * DAY)
     store.add(32, None, 60)
-    store.status()
     store.purge(7 * DAY, DAY, batch=10)
     store.add(33, None, 2 * DAY)
     store.purge(7 * DAY, DAY, batch=10)
@@ -171,6 +170,14 @@ def test_rows_that_are_older_than_their_column_created_go_by_date_done(store: St
     store.add(2, 60, 0)
     store.purge()
     assert store.ids() == [2]
+
+
+def test_such_rows_are_followed_through_batches_after_the_first_walk(store: Store) -> None:
+    store.purge()
+    for number in range(1, 31):
+        store.add(number, 2 * DAY, 0)
+    store.purge(batch=10)
+    assert store.ids() == []
 
 
 def test_batches_reach_all_that_has_expired(store: Store) -> None:
