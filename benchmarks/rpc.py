@@ -38,6 +38,7 @@ REPORT = REDIS_REPORT.with_name("bench_rpc.json")
 RPC = "rpc"
 # Of the others the wait between two looks at the table is the largest part; Celery's own is half a second.
 DATABASE_INTERVAL = 0.005
+PATIENCE = 60.0
 PASSWORDS = {role: f"benchmark of the {role} on loopback" for role in ("worker", "client")}
 TASKS = """
 import json, os
@@ -63,7 +64,10 @@ with kombu.Connection(url, ssl=tls) as connection:
     consumer = kombu.Consumer(channel, [queue], no_ack=True, on_message=answer, auto_declare=False)
     consumer.consume()
     while True:
-        connection.drain_events()
+        try:
+            connection.drain_events(timeout=5)
+        except TimeoutError:
+            pass
 """
 
 
@@ -91,7 +95,7 @@ class Bare:
         )
         self.channel.basic_publish(message, exchange="", routing_key="bare")
         while task not in self.answers:
-            self.connection.drain_events(timeout=20)
+            self.connection.drain_events(timeout=PATIENCE)
         self.answers.clear()
 
 
@@ -108,7 +112,7 @@ def one_shot(url: str, tls: dict[str, Any], *, direct: bool) -> Callable[[], Non
 
 def round_trip(app: Celery, queue: str, **options: Any) -> Callable[[], None]:
     def ask() -> None:
-        app.send_task("bench.nothing", queue=queue, routing_key=queue).get(timeout=20, **options)
+        app.send_task("bench.nothing", queue=queue, routing_key=queue).get(timeout=PATIENCE, **options)
 
     return ask
 

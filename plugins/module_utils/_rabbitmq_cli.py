@@ -16,6 +16,8 @@ from ansible_collections.resultops.celery.plugins.module_utils._rabbitmq import 
 
 # What the tool returns when no server answers (EX_UNAVAILABLE).
 NOBODY_ANSWERS = 69
+# What it says of a node that is up but has not started the server yet, as one that waits for its cluster.
+STILL_STARTING = "requires the 'rabbit' app to be running"
 
 Run = Callable[..., tuple[int, Any, Any]]
 
@@ -33,7 +35,7 @@ class Tool:
         if not os.path.exists(self._program):
             return None
         status, said, problem = self._call(words)
-        if status == NOBODY_ANSWERS:
+        if status == NOBODY_ANSWERS or (status and STILL_STARTING in problem):
             return None
         if status:
             raise RabbitmqError(f"rabbitmqctl {words[0]} failed: {_reason(problem or said)}.")

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -23,12 +22,21 @@ def get(result, seconds=10):
     except celery.exceptions.TimeoutError:
         return "lost"
 """
-WAITING = "print(json.dumps(get(sleep.delay(given['seconds']), 60)))"
+# The marker says that the task has been sent and the queue of replies is read.
+MARKER = "/tmp/rpc-client-is-ready"
+WAITING = """
+import threading, time
+echo.delay("ready").get(timeout=60)
+result = sleep.delay(given["seconds"])
+threading.Timer(1, lambda: open(given["marker"], "w").close()).start()
+print(json.dumps(get(result, 90)))
+"""
 NOT_WAITING = """
 import time
 echo.delay("ready").get(timeout=60)
 result = sleep.delay(given["seconds"])
-time.sleep(given["seconds"] + 6)
+open(given["marker"], "w").close()
+time.sleep(given["seconds"] + 20)
 print(json.dumps(get(result)))
 """
 MANY = """
@@ -52,28 +60,26 @@ print(json.dumps({"done": len(done), "failed": failed[:3], "seconds": time.monot
 
 @contextmanager
 def meanwhile(fleet: Any, server: str, code: str, **values: Any) -> Iterator[dict[str, Any]]:
-    """A client that runs beside the test; what it printed stands in `answer` afterwards."""
+    """A client that runs beside the test and is ready; what it printed stands in `answer` afterwards."""
     said: dict[str, Any] = {}
+    marker = fleet.host(fleet.worker_of(server))
+    marker.run("rm -f %s", MARKER)
 
     def run() -> None:
         try:
-            said["answer"] = fleet.celery(server, GET + code, **values)
+            said["answer"] = fleet.celery(server, GET + code, marker=MARKER, **values)
         except AssertionError as error:
             said["answer"] = f"failed: {str(error)[-800:]}"
 
     thread = threading.Thread(target=run)
     thread.start()
+    wait_until(lambda: marker.file(MARKER).exists or "answer" in said, 90, "the client is not ready")
     yield said
-    thread.join(180)
+    thread.join(240)
 
 
 def connections(fleet: Any, server: str, user: str) -> list[str]:
     return [row["pid"] for row in fleet.table(server, "list_connections", "pid", "user") if row["user"] == user]
-
-
-def is_underway(fleet: Any, server: str) -> bool:
-    """Whether a client is there that has a queue for its results and has begun to read it."""
-    return any(row["consumers"] for row in fleet.reply_queues(server).values())
 
 
 def cut(fleet: Any, server: str) -> None:
@@ -110,17 +116,12 @@ class TestBadDays:
     @pytest.mark.parametrize("happens", [cut, restart])
     def test_who_waits_gets_the_result_all_the_same(self, fleet, server, happens):
         with meanwhile(fleet, server, WAITING, seconds=8) as said:
-            wait_until(lambda: is_underway(fleet, server), 60, "nobody waits")
-            time.sleep(1)
             happens(fleet, server)
         assert said["answer"] == 8
 
     @pytest.mark.parametrize("happens", [cut, restart])
     def test_who_does_not_wait_loses_what_comes_meanwhile(self, fleet, server, happens):
         with meanwhile(fleet, server, NOT_WAITING, seconds=10) as said:
-            wait_until(lambda: is_underway(fleet, server), 60, "nobody waits")
-            # By then the task has been sent.
-            time.sleep(2)
             happens(fleet, server)
         assert said["answer"] == "lost"
 

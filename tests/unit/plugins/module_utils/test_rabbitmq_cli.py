@@ -32,6 +32,8 @@ def test_answers_come_back_as_text_or_data(tmp_path: Path) -> None:
 
 def test_nobody_there_is_nothing(tmp_path: Path) -> None:
     assert tool(tmp_path / "ctl", (69, "", "Error: unable to perform")).ask_json("x") is None
+    starting = "Error: this command requires the 'rabbit' app to be running on the target node."
+    assert tool(tmp_path / "ctl", (70, "", starting)).ask("x") is None
     assert Tool(lambda *_words: (0, "", ""), str(tmp_path / "none"), 7).ask("x") is None
 
 
