@@ -243,6 +243,9 @@ class Postgresql(SqlServer):
             "--no-sync",
             "--no-instructions",
         )
+        # Backends of earlier tests keep their connections until they are collected.
+        with (self.data / "postgresql.conf").open("a") as settings:
+            settings.write("max_connections = 500\n")
         (self.data / "pg_hba.conf").write_text(
             f"local all {self.superuser} trust\nlocal all all scram-sha-256\nhostssl all all all scram-sha-256\n"
         )

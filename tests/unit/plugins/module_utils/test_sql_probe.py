@@ -39,7 +39,7 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def postgresql() -> Iterator[SqlServer]:
-    with Postgresql(listen_addresses="127.0.0.1,127.0.0.2", max_connections="20") as server:
+    with Postgresql(listen_addresses="127.0.0.1,127.0.0.2") as server:
         yield server
 
 

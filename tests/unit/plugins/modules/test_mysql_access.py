@@ -22,6 +22,13 @@ MONITOR_PASSWORD = "only to look at it"
 DENIED = 1044, 1045, 1142, 1143, 1227, 1370, 1410, 1698
 
 
+@pytest.fixture(scope="module")
+def mariadb() -> Iterator[Mariadb]:
+    """A server of its own, because each of these tests removes all of its accounts."""
+    with Mariadb() as server:
+        yield server
+
+
 @pytest.fixture
 def applications() -> list[dict[str, Any]]:
     return [

@@ -21,6 +21,13 @@ PURGE_PASSWORD = "only for the removal"
 MONITOR_PASSWORD = "only to look at it"
 
 
+@pytest.fixture(scope="module")
+def postgresql() -> Iterator[Postgresql]:
+    """A server of its own, because each of these tests removes all of its accounts."""
+    with Postgresql() as server:
+        yield server
+
+
 @pytest.fixture
 def database(postgresql: Postgresql) -> Iterator[str]:
     yield (named := postgresql.new_name("access"))
