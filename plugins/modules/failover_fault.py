@@ -277,7 +277,8 @@ def make(host: Host, fault: Any, seconds: int) -> dict[str, Any]:
     start_timer(host, fault.healing, seconds)
     try:
         return {"broken_at": fault.make()}
-    except Exception:
+    except BaseException:
+        # A program that ends before it has read its input makes Ansible end the module.
         heal(host, fault)
         raise
 

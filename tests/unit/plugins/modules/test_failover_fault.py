@@ -39,7 +39,10 @@ case "$*" in
 "list table inet resultops_drill") test -e "$STANDIN/table" ;;
 "delete table inet resultops_drill") rm "$STANDIN/table" ;;
 "--check --file -") cat >"$STANDIN/checked" ;;
-"--file -") test ! -e "$STANDIN/refuse" && cat >"$STANDIN/table" ;;
+"--file -")
+    # Not to read the input is how a program that crashes ends.
+    test ! -e "$STANDIN/refuse" || { exec <&-; sleep 0.2; exit 1; }
+    cat >"$STANDIN/table" ;;
 esac
 """
 
