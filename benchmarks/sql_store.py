@@ -33,6 +33,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -57,6 +58,7 @@ PURGE_GOAL = 1.1
 SIZE_GOAL = 1.1
 RESAMPLES = 1000
 DAY = 86400
+PORTIONS = 5
 # Between two stores of the steady writer.
 WRITER_PAUSE = 1 / 80
 
@@ -361,6 +363,9 @@ def part_wal(server: Server, options: argparse.Namespace) -> list[dict[str, Any]
     operations, series = stores(backends, records(200)), 100
     written: dict[str, list[float]] = {kind: [] for kind in backends}
     say(f"{server.engine}, WAL: {options.rounds} stores of each side")
+    for kind in backends:
+        # What a vacuum writes meanwhile belongs to no store.
+        server.rows(kind, "VACUUM celery_taskmeta", "ALTER TABLE celery_taskmeta SET (autovacuum_enabled = off)")
     server.rows(STOCK, "CHECKPOINT")
     for number in range(max(3, options.rounds // series) + 1):
         for kind in backends:
@@ -371,6 +376,8 @@ def part_wal(server: Server, options: argparse.Namespace) -> list[dict[str, Any]
             # The first series writes whole pages, because it is the first after the checkpoint.
             if number:
                 written[kind].append(float(after - before) / series)
+    for kind in backends:
+        server.rows(kind, "ALTER TABLE celery_taskmeta RESET (autovacuum_enabled)")
     low, high = interval(written[STOCK], written[OURS])
     ours, reference = statistics.median(written[OURS]), statistics.median(written[STOCK])
     ratio = ours / reference
@@ -446,30 +453,43 @@ def settle(server: Server, database: str) -> None:
 
 
 def part_purge(server: Server, options: argparse.Namespace) -> list[dict[str, Any]]:
-    rows = []
+    """Remove the older half in portions, and only write before each: what slows the machine slows both."""
     celerys = backend(server.url(STOCK), forked=True)
-    sides: dict[str, Callable[[], Any]] = {"Celery's cleanup": celerys.cleanup, "our purge": lambda: purge(server)}
-    for (name, remove), database in zip(sides.items(), (STOCK, OURS), strict=True):
-        half = options.rows // 2
-        say(f"{server.engine}, purge: {name}, {half} of {options.rows} results under a steady writer")
+
+    def cleanup(hours: float) -> None:
+        celerys.expires = timedelta(hours=hours)
+        celerys.cleanup()
+
+    sides: dict[str, tuple[str, Callable[[float], None]]] = {
+        "Celery's cleanup": (STOCK, cleanup),
+        "our purge": (OURS, partial(purge, server)),
+    }
+    rows, portion = [], options.rows // 2 // PORTIONS
+    for name, (database, remove) in sides.items():
+        say(f"{server.engine}, purge: {name}, {portion * PORTIONS} of {options.rows} results under a steady writer")
         # Ids grow with time, so what other parts stored just now cannot stand before it.
         server.rows(database, "TRUNCATE TABLE celery_taskmeta")
-        fill(server, database, half, 48)
-        fill(server, database, half, 1)
+        for number in range(PORTIONS):
+            fill(server, database, portion, 100 - number)
+        fill(server, database, options.rows // 2, 1)
         settle(server, database)
+        before: list[float] = []
+        during: list[float] = []
         with Writer(server, database) as writer:
-            start = time.perf_counter()
-            time.sleep(options.seconds)
-            begun = time.perf_counter()
-            remove()
-            ended = time.perf_counter()
-        before, during = writer.between(start, begun), writer.between(begun, ended)
+            for number in range(PORTIONS):
+                start = time.perf_counter()
+                time.sleep(options.seconds / PORTIONS)
+                begun = time.perf_counter()
+                remove(99.5 - number)
+                ended = time.perf_counter()
+                before += writer.between(start, begun)
+                during += writer.between(begun, ended)
         left = server.rows(database, "SELECT count(*), count(*) - count(date_done) FROM celery_taskmeta")[0]
-        say(f"    {ended - begun:.1f} s; {left[0]} results are left, of which {left[1]} never got ready")
+        say(f"    {len(during)} stores meanwhile; {left[0]} results are left, of which {left[1]} never got ready")
         low, high = interval(before, during, paired=False)
         ratio = statistics.median(during) / statistics.median(before)
         goal = PURGE_GOAL if database == OURS else None
-        what = "microseconds of a store before it; the ratio is how much longer a store takes meanwhile"
+        what = "microseconds of a store in between; the ratio is how much longer a store takes meanwhile"
         rows.append(
             line(
                 f"{server.engine}: a store during {name}",
@@ -542,7 +562,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--engines", nargs="+", default=ENGINES, choices=ENGINES, help="on which (default both)")
     parser.add_argument("--rounds", type=int, default=1500, help="stores and reads of each side (default 1500)")
     parser.add_argument("--rows", type=int, default=2_000_000, help="results before the purge (default 2000000)")
-    parser.add_argument("--seconds", type=float, default=20, help="writing before the purge (default 20)")
+    parser.add_argument("--seconds", type=float, default=20, help="writing without a purge (default 20)")
     parser.add_argument("--cycles", type=int, default=10, help="fill-and-purge cycles (default 10)")
     parser.add_argument("--cycle-rows", type=int, default=200_000, help="results of each (default 200000)")
     parser.add_argument("--quick", action="store_true", help="small numbers: does it work at all?")
