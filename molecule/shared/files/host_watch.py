@@ -9,39 +9,53 @@ configuration does not escape, nor does a command with a secret.
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import os
 import pathlib
 import signal
 import socket
+import struct
 import sys
 
-# Columns of /proc/net/tcp, and the state of a socket that listens.
-LOCAL_ADDRESS, STATE = 1, 3
-LISTEN = "0A"
+# linux/sock_diag.h, linux/inet_diag.h, linux/netlink.h and the state of a socket that listens.
+NETLINK_SOCK_DIAG, SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST_DUMP, NLMSG_DONE = 4, 20, 0x301, 3
+HEADER, REQUEST, ANSWER = struct.Struct("=IHHII"), struct.Struct("=BBBBI48s"), struct.Struct("=4xH2x16s")
+FAMILIES = {socket.AF_INET: (4, 4), socket.AF_INET6: (6, 16)}
+LISTEN = 10
 LOOPBACK = {4: "127.0.0.1", 6: "::1"}
 INTERVAL_SECONDS = 0.1
 
 
 def listening() -> set[tuple[int, str, int]]:
-    """Family, address (hexadecimal, as the kernel prints it) and port of each listening socket."""
+    """Family, address and port of each listening socket.
+
+    Asked of the kernel by netlink: /proc/net/tcp walks through a table of the size of the machine's memory each time.
+    """
     found = set()
-    for family, path in ((4, "/proc/net/tcp"), (6, "/proc/net/tcp6")):
-        with open(path, encoding="ascii") as table:
-            for line in table.readlines()[1:]:
-                fields = line.split()
-                if fields[STATE] == LISTEN:
-                    address, port = fields[LOCAL_ADDRESS].split(":")
-                    found.add((family, address, int(port, 16)))
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM, NETLINK_SOCK_DIAG) as kernel:
+        for family, (name, size) in FAMILIES.items():
+            request = REQUEST.pack(family, socket.IPPROTO_TCP, 0, 0, 1 << LISTEN, b"")
+            kernel.send(
+                HEADER.pack(HEADER.size + len(request), SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST_DUMP, 0, 0) + request
+            )
+            done = False
+            while not done:
+                answer = kernel.recv(65536)
+                while answer:
+                    length, kind, *_rest = HEADER.unpack_from(answer)
+                    done = done or kind == NLMSG_DONE
+                    if kind == SOCK_DIAG_BY_FAMILY:
+                        port, address = ANSWER.unpack_from(answer, HEADER.size)
+                        found.add((name, socket.inet_ntop(family, address[:size]), socket.ntohs(port)))
+                    answer = answer[length + 3 & ~3 :]
     return found
 
 
 def answers_in_plaintext(family: int, address: str, port: int) -> bool:
     """Whether a Redis answers there without a password."""
-    if set(address) == {"0"} or family == 6:
-        target = LOOPBACK[family]
-    else:
-        target = ".".join(str(byte) for byte in reversed(bytes.fromhex(address)))
+    anywhere = family == 6 or ipaddress.ip_address(address).is_unspecified
+    target = LOOPBACK[family] if anywhere else address
     try:
         with socket.create_connection((target, port), timeout=0.5) as connection:
             connection.sendall(b"PING\r\n")
