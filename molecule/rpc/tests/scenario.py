@@ -37,6 +37,8 @@ def attempt(action):
         return "refused"
     except amqp.exceptions.NotFound:
         return "not found"
+    except TimeoutError:
+        return "no answer"
     return "done"
 """
 
