@@ -30,9 +30,15 @@ from typing import Any
 from urllib.parse import quote
 
 import kombu
+from ansible_collections.resultops.celery.benchmarks.redis_store import REPORT as REDIS_REPORT
+from ansible_collections.resultops.celery.benchmarks.redis_store import (
+    Server,
+    certificate,
+    free_port,
+    interval,
+    server_program,
+)
 from celery import Celery
-from redis_store import REPORT as REDIS_REPORT
-from redis_store import Server, certificate, free_port, interval, server_program
 
 REPORT = REDIS_REPORT.with_name("bench_rpc.json")
 RPC = "rpc"
