@@ -483,17 +483,16 @@ class PostgresqlSteps(Steps):
 
     def index_dates(self) -> None:
         for table in (TASKS, GROUPS):
-            # Before version 16 any index on a column that an update changes makes the update more expensive.
+            # The purge walks the ids. From version 16 on, an update is cheap where nothing indexes what it changes, and
+            # even the smallest index, a BRIN, makes each store write a fifth more WAL (benchmarks/sql_store.py).
             if self.version < 16:
                 self._build_index(table, DATE_INDEX[table], "(date_done)")
             else:
-                self._build_index(table, f"{table}_date_done_brin", "USING brin (date_done) WITH (autosummarize=on)")
                 self._drop_index(table, DATE_INDEX[table])
 
     def index_dates_as_celery(self) -> None:
         for table in (TASKS, GROUPS):
             self._build_index(table, DATE_INDEX[table], "(date_done)")
-            self._drop_index(table, f"{table}_date_done_brin")
 
     def _drop_index(self, table: str, index: str) -> None:
         if self.shape.tables[table].indexes.pop(index, None):
