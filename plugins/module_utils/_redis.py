@@ -282,16 +282,6 @@ def _end(process: subprocess.Popen[str]) -> None:
         time.sleep(0.01)
 
 
-class UnloggedModule(AnsibleModule):
-    """Ansible writes each call to the host's journal, and there cannot mask a secret in a list of dictionaries.
-
-    It escapes quotes and backslashes first, and then no longer recognises a password that has them.
-    """
-
-    def _log_invocation(self) -> None:
-        self.log("Invoked; its arguments hold passwords and are not written here")
-
-
 class ManagedFile:
     """A file that holds exactly the given text; nothing is written before commit."""
 

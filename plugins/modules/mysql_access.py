@@ -142,6 +142,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.resultops.celery.plugins.module_utils import _mysql
 from ansible_collections.resultops.celery.plugins.module_utils._mysql import literal
 from ansible_collections.resultops.celery.plugins.module_utils._sql_session import Session, SqlError
+from ansible_collections.resultops.celery.plugins.module_utils._unlogged import UnloggedModule
 
 HERE = ("localhost", "127.0.0.1")
 OWNER_RIGHTS = frozenset(
@@ -416,7 +417,7 @@ def run(module: AnsibleModule) -> dict[str, Any]:
 
 
 def main() -> None:
-    module = AnsibleModule(
+    module = UnloggedModule(
         argument_spec={
             "applications": {
                 "type": "list",

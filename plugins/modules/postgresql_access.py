@@ -136,6 +136,7 @@ from typing import Any, Optional
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.resultops.celery.plugins.module_utils import _postgresql
 from ansible_collections.resultops.celery.plugins.module_utils._postgresql import literal, name
+from ansible_collections.resultops.celery.plugins.module_utils._unlogged import UnloggedModule
 
 FLAGS = ("SUPERUSER", "CREATEDB", "CREATEROLE", "REPLICATION", "BYPASSRLS")
 PUBLIC = "PUBLIC"
@@ -434,7 +435,7 @@ def run(module: AnsibleModule) -> dict[str, Any]:
 
 
 def main() -> None:
-    module = AnsibleModule(
+    module = UnloggedModule(
         argument_spec={
             "database": {"type": "str", "required": True},
             "applications": {

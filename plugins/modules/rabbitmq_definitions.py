@@ -193,6 +193,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.resultops.celery.plugins.module_utils import _rabbitmq, _rabbitmq_cli, _redis
+from ansible_collections.resultops.celery.plugins.module_utils._unlogged import UnloggedModule
 
 # The server says that it takes an import in before it has done so.
 IMPORT_SECONDS = 15
@@ -297,7 +298,7 @@ class Reconciliation:
 
 
 def main() -> None:
-    module = _redis.UnloggedModule(
+    module = UnloggedModule(
         argument_spec={
             "path": {"type": "path", "required": True},
             "applications": {

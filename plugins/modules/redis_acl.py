@@ -228,6 +228,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.resultops.celery.plugins.module_utils import _redis, _redis_acl
+from ansible_collections.resultops.celery.plugins.module_utils._unlogged import UnloggedModule
 
 
 class Reconciliation:
@@ -374,7 +375,7 @@ def _catalogue(server: _redis.Server) -> _redis_acl.Catalogue:
 
 
 def main() -> None:
-    module = _redis.UnloggedModule(
+    module = UnloggedModule(
         argument_spec={
             "path": {"type": "path", "required": True},
             "users": {

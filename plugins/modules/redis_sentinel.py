@@ -307,6 +307,7 @@ from ansible_collections.resultops.celery.plugins.module_utils import (
     _topology,
 )
 from ansible_collections.resultops.celery.plugins.module_utils._redis_tls import serves_other_certificate
+from ansible_collections.resultops.celery.plugins.module_utils._unlogged import UnloggedModule
 
 # What a trial server is started with, where that is not the server's default.
 DEFAULTS = {
@@ -788,7 +789,7 @@ def _difference(where: str, before: str, after: str) -> dict[str, str]:
 
 def main() -> None:
     connection = {**_redis.CONNECTION_ARGUMENTS, "login_port": {"type": "int", "default": 26379}}
-    module = _redis.UnloggedModule(
+    module = UnloggedModule(
         argument_spec={
             "path": {"type": "path", "required": True},
             "state_file": {"type": "path", "required": True},
