@@ -12,7 +12,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.testing import patch_module_args
 from ansible_collections.resultops.celery.plugins.module_utils._unlogged import UnloggedModule
 
-PASSWORD = 'it\'s \\ a "secret" end'
+PASSWORD = 'it\'s \\ a "password" quince'
 SPECIFICATION = {
     "accounts": {"type": "list", "elements": "dict", "options": {"password": {"type": "str", "no_log": True}}}
 }
