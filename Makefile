@@ -26,7 +26,7 @@ lint: venv ## Run the linters
 
 .PHONY: unit
 unit: venv ## Run the unit tests, against real servers where a plugin talks to one
-	@tools/packages redis-tools postgresql pgbouncer mariadb-server-core mariadb-client \
+	@tools/packages redis-tools postgresql pgbouncer mariadb-server-core mariadb-client rabbitmq-server \
 		python3-alembic python3-psycopg2 python3-pymysql
 	@echo "==> Unit tests"
 	@pytest --numprocesses 3 --dist loadfile

@@ -39,10 +39,21 @@ NAMES = (
     "vault_mysql_owner_password",
     "vault_mysql_purge_password",
     "vault_mysql_monitor_password",
+    "vault_rabbitmq_probe_worker_password",
+    "vault_rabbitmq_probe_client_password",
+    "vault_rabbitmq_other_worker_password",
+    "vault_rabbitmq_other_client_password",
+    "vault_rabbitmq_erlang_cookie",
 )
 HARD_CHARACTERS = r"""p@ss:/w%rd#?&'"{{ }}\ """.strip()
 # What Sentinel and replicas log in with stands in their own files: Sentinel writes no quotes there, Valkey no escapes.
-UNQUOTED = ("vault_redis_sentinel_password", "vault_sentinel_peer_password", "vault_redis_replication_password")
+# Nor does Erlang read spaces and quotes in its cookie.
+UNQUOTED = (
+    "vault_redis_sentinel_password",
+    "vault_sentinel_peer_password",
+    "vault_redis_replication_password",
+    "vault_rabbitmq_erlang_cookie",
+)
 HARD_CHARACTERS_UNQUOTED = r"p@ss:/w%rd#?&{{}}"
 
 
