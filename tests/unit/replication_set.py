@@ -323,7 +323,11 @@ class Process:
             return connection.read_response()
 
     def information(self) -> dict[str, str]:
-        text = self.call("INFO")
+        try:
+            text = self.call("INFO")
+        except redis.ConnectionError:
+            # Sentinel closes the connections of a node that it makes a replica.
+            text = self.call("INFO")
         return dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
 
 
