@@ -15,7 +15,7 @@ import celery
 from celery.contrib.testing.worker import start_worker
 from celery.exceptions import TaskRevokedError
 
-PATIENCE = 15
+PATIENCE = 60
 
 
 def make_app(ordered):
