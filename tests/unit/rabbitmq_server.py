@@ -34,7 +34,7 @@ class RabbitmqServer:
         self._tls = tls or {}
         self._definitions = definitions
         if not (PROGRAMS / "rabbitmq-server").exists():
-            pytest.skip("rabbitmq-server is not installed")
+            pytest.fail("These tests need RabbitMQ: install the Debian package rabbitmq-server.")
         self.directory = Path(tempfile.mkdtemp(prefix="celery-rabbitmq-"))
         self.port = free_port()
         self.distribution_port = free_port()

@@ -15,7 +15,7 @@ import celery
 from celery.contrib.testing.worker import start_worker
 from celery.exceptions import TaskRevokedError
 
-PATIENCE = 60
+PATIENCE = 15
 
 
 def make_app(ordered):
