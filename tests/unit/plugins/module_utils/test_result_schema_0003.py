@@ -87,14 +87,11 @@ def test_nobody_waits_or_loses_anything_meanwhile(application: Application, star
         application.migrate(revision=start)
 
     with Writer(application) as writer:
-        begun = time.monotonic()
         result = application.migrate(revision=target)
-        took = time.monotonic() - begun
 
     assert result["revision_after"] == target
     assert writer.failures == []
-    # A lock that is held would be held as long as the copy takes, however slow the machine is.
-    assert writer.slowest < max(1, took / 4)
+    assert writer.slowest < 1
     assert application.columns()["id"] == (INTEGER[application.engine] if start else "bigint")
     assert application.count(where="task_id LIKE 'stored-%'") == len(writer.stored)
     removed = {name for name in writer.removed if int(name.partition("-")[2]) <= rows}
