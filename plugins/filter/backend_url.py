@@ -25,13 +25,16 @@ description:
     C(db+postgresql+psycopg://user:password@host:5432/results?sslmode=verify-full&sslrootcert=/path). With the profile
     V(fast), C(celerysqlresults.FastDatabaseBackend) takes the place of C(db). PyMySQL takes TLS from
     P(resultops.celery.celery_settings#filter).
+  - The URL of kind V(rpc) is always C(rpc://), because results come back through the broker. That of the broker is
+    built by P(resultops.celery.amqp_url#filter).
 positional: password
 options:
   _input:
     description:
-      - The backend description, a dictionary with the entries C(kind) (V(redis), V(sentinel), V(postgresql) or
-        V(mysql)), C(hosts) (a list of one name, or of those of all sentinels), C(port), C(profile) (V(stock), V(fast)
-        or V(durable)), C(username), C(database), C(tls), C(ca_file), C(certificate_file) and C(private_key_file).
+      - The backend description, a dictionary with the entries C(kind) (V(redis), V(sentinel), V(postgresql), V(mysql)
+        or V(rpc), which has no other entry), C(hosts) (a list of one name, or of those of all sentinels), C(port),
+        C(profile) (V(stock), V(fast) or V(durable)), C(username), C(database), C(tls), C(ca_file), C(certificate_file)
+        and C(private_key_file).
       - With the kinds V(redis) and V(sentinel) also C(key_prefix).
       - With the kind V(sentinel) also C(primary_name) (V(results) by default) and C(sentinel_username).
       - With the kind V(postgresql) also C(schema) and C(pooler) (V(none), V(session) or V(transaction)). SQL has no
@@ -39,9 +42,9 @@ options:
     type: dict
     required: true
   password:
-    description: The password of the backend user.
+    description: The password of the backend user. Required, but for the kind V(rpc), which has none.
     type: str
-    required: true
+    default: ""
 """
 
 EXAMPLES = r"""
@@ -97,7 +100,7 @@ from ansible.errors import AnsibleFilterError
 from ansible_collections.resultops.celery.plugins.module_utils import _backend
 
 
-def backend_url(description: Mapping[str, Any], password: object) -> str:
+def backend_url(description: Mapping[str, Any], password: object = None) -> str:
     try:
         return _backend.backend_url(description, password)
     except _backend.BackendError as error:

@@ -49,6 +49,10 @@ description:
   - C(connect_args) ends the wait for a host that does not answer. It sets the time zone of the session to UTC, and
     for MySQL the strict mode, TLS and its verification. With a pooler it leaves out the options that poolers refuse,
     and for V(transaction) also prepared statements.
+  - With the kind V(rpc), C(result_expires) is how long the queue of a client lives on without its reader, so it is
+    short. C(connect_retries_timeout) in C(broker_transport_options) lets a client that waits outlast a restart of the
+    broker. C(worker_prefetch_multiplier) is V(1), so that no short task waits behind a long one on one worker while
+    another has nothing to do. TLS towards the broker is what P(resultops.celery.broker_settings#filter) gives.
 positional: options
 options:
   _input:
@@ -61,7 +65,10 @@ options:
     default: {}
     suboptions:
       result_expires:
-        description: Seconds after which Redis removes a result by itself. Not with SQL, where a purge does it.
+        description:
+          - Seconds after which Redis removes a result by itself. Not with SQL, where a purge does it.
+          - With the kind V(rpc), seconds after which the broker removes a queue of results that nobody reads. The
+            default is V(1800) there.
         type: int
         default: 86400
       result_serializer:
@@ -168,6 +175,37 @@ options:
         type: str
         default: celery
         version_added: 0.3.0
+      result_persistent:
+        description:
+          - Let the broker write results to its disk. Only with the kind V(rpc), as all options that follow.
+          - It keeps results over a restart of the broker only where nobody read them before. Those of a reader that
+            loses its connection are lost with either value.
+        type: bool
+        default: false
+        version_added: 0.4.0
+      connect_retries_timeout:
+        description: For how many seconds whoever waits for a result tries to reach the broker again.
+        type: int
+        default: 60
+        version_added: 0.4.0
+      broker_heartbeat:
+        description:
+          - Seconds between heartbeats of a worker and its broker, of which two may be missed. The lower of this and
+            what the broker says counts. V(0) switches them off.
+        type: int
+        default: 30
+        version_added: 0.4.0
+      worker_prefetch_multiplier:
+        description: How many tasks a worker takes for each of its processes before it has run them.
+        type: int
+        default: 1
+        version_added: 0.4.0
+      task_default_queue_type:
+        description: The kind of the queues of tasks. V(quorum) for a cluster; those of results are always classic.
+        type: str
+        choices: [classic, quorum]
+        default: classic
+        version_added: 0.4.0
 """
 
 EXAMPLES = r"""

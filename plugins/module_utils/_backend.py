@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ansible_collections.resultops.celery.plugins.module_utils import _backend_redis, _backend_sql
+from ansible_collections.resultops.celery.plugins.module_utils import _backend_redis, _backend_rpc, _backend_sql
 from ansible_collections.resultops.celery.plugins.module_utils._backend_description import (
     BackendError,
     Description,
@@ -19,7 +19,7 @@ from ansible_collections.resultops.celery.plugins.module_utils._backend_descript
 
 __all__ = ["KINDS", "BackendError", "backend_url", "celery_settings"]
 
-KINDS: dict[str, Kind] = {**_backend_redis.KINDS, **_backend_sql.KINDS}
+KINDS: dict[str, Kind] = {**_backend_redis.KINDS, **_backend_sql.KINDS, **_backend_rpc.KINDS}
 
 
 def _kind(description: object) -> Kind:
@@ -31,11 +31,16 @@ def _kind(description: object) -> Kind:
     return KINDS[name]
 
 
-def backend_url(description: Description, password: object) -> str:
+def backend_url(description: Description, password: object = None) -> str:
     """Return the URL with its password; the only place of the collection that builds one."""
     kind = _kind(description)
     secret = "" if password is None else str(password)
-    if not secret:
+    if secret and not kind.password:
+        raise BackendError(
+            f"A backend of kind {description['kind']} has no password of its own; leave it empty, because the URL of "
+            "the broker has it."
+        )
+    if kind.password and not secret:
         raise BackendError("The password of the backend is empty; set the variable that holds it, usually in a vault.")
     return kind.url(description, secret)
 

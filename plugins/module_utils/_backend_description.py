@@ -26,6 +26,7 @@ class Kind:
 
     url: Callable[[Description, str], str]
     settings: Callable[[Description, Options], dict[str, Any]]
+    password: bool = True
 
 
 def text(description: Description, field: str) -> str:
