@@ -30,8 +30,10 @@ KIND_OF_SCHEME = (
     (re.compile(r"(celeryresults\.\w+\+)?sentinel"), "sentinel"),
     (re.compile(r"(celerysqlresults\.\w+|db)\+postgres(ql)?(\+\w+)?"), "postgresql"),
     (re.compile(r"(celerysqlresults\.\w+|db)\+(mysql|mariadb)(\+\w+)?"), "mysql"),
+    (re.compile(r"rpc"), "rpc"),
 )
 SQL_KINDS = ("postgresql", "mysql")
+RPC = "rpc"
 
 REMEDIES = {
     "dns": "Add the name to the DNS or to /etc/hosts of this host.",
@@ -102,6 +104,11 @@ CLASS_OF_REPLY = (
     (re.compile(r"\bNOREPLICAS\b"), "replicas"),
     (re.compile(r"\b(READONLY|MISCONF)\b"), "read_only"),
     (re.compile(r"\bOOM\b"), "oom"),
+    # What RabbitMQ says. To a wrong virtual host and to one connection too many it gives the same code.
+    (re.compile(r"\bACCESS_REFUSED\b.*Login was refused"), "auth"),
+    (re.compile(r"\bNOT_ALLOWED\b.*\blimit\b"), "too_many_connections"),
+    (re.compile(r"\b(ACCESS_REFUSED|NOT_ALLOWED)\b"), "acl"),
+    (re.compile(r"\bhome node\b.*\bdown or inaccessible\b"), "refused"),
 )
 
 PIPELINE_NOISE = re.compile(r"^Command # \d+ \(.*\) of pipeline caused error: ", re.DOTALL)
@@ -379,6 +386,21 @@ def load_settings(env_file: str, config_directory: str, config_module: str, reda
         ) from error
 
 
+def limit_broker(app: Any, timeout: float, **options: object) -> None:
+    """Let an application report what is wrong with an AMQP broker instead of trying again for a minute."""
+    app.conf.broker_connection_timeout = timeout
+    app.conf.broker_transport_options = {
+        **(app.conf.broker_transport_options or {}),
+        "connect_retries_timeout": timeout,
+        "max_retries": 1,
+        "interval_start": 0.1,
+        **options,
+    }
+    if isinstance(app.conf.broker_use_ssl, dict):
+        # Kombu writes the name that it looks for into the settings.
+        app.conf.broker_use_ssl = dict(app.conf.broker_use_ssl)
+
+
 def application(settings: ModuleType, timeout: float, **overrides: object) -> Any:
     """Return a Celery application as the worker's, but one that reports an error instead of retrying."""
     app = importlib.import_module("celery").Celery("resultops-check", set_as_current=False)
@@ -413,8 +435,8 @@ def backend_kind(url: object) -> str:
         raise CheckFailedError(
             "config",
             f"The result backend has the scheme {scheme!r}, which cannot be checked; allowed are redis, rediss and "
-            "sentinel, alone or behind a class of celeryresults and a +, and postgresql and mysql behind db or a class "
-            "of celerysqlresults and a +.",
+            "sentinel, alone or behind a class of celeryresults and a +, postgresql and mysql behind db or a class of "
+            "celerysqlresults and a +, and rpc.",
         )
     return kind
 
@@ -483,14 +505,18 @@ def handshake(
     parameters: dict[str, Any],
     timeout: float,
     before: Callable[[socket.socket], None] | None = None,
+    name: str = "",
 ) -> str:
-    """Do the TLS handshake of the worker, after what comes before it, and say how long the certificate lasts."""
+    """Do the TLS handshake of the worker, after what comes before it, and say how long the certificate lasts.
+
+    The name is what the certificate must have, if that is another one than the host.
+    """
     context = tls_context(parameters)
     try:
         with socket.create_connection((host, port), timeout=timeout) as connection:
             if before:
                 before(connection)
-            with context.wrap_socket(connection, server_hostname=host) as secured:
+            with context.wrap_socket(connection, server_hostname=name or host) as secured:
                 version = secured.version()
                 certificate = secured.getpeercert()
     except TimeoutError as error:

@@ -22,7 +22,8 @@ CONNECTION_CHECKS = ["dns", "tcp", "tls", "auth"]
 class Probe:
     """What a worker and a waiting client do with a result backend."""
 
-    #: What is done after the checks of the serializers, by the name of the option.
+    #: What is done with each serializer, by the name of the option, and what after that.
+    serializer_steps: ClassVar[dict[str, tuple[str, ...]]] = {"store": ("store", "read"), "wait": ("wait",)}
     further_checks: ClassVar[dict[str, str]] = {"chord": "chord", "expire": "expire"}
     lost = "See whether another program deletes results."
     silence = "See the log of the server."
@@ -50,6 +51,9 @@ class Probe:
     def _task(self) -> str:
         """Return the id of a new result, which delete will remove."""
         raise NotImplementedError
+
+    def _store(self, backend: Any, task: str) -> None:
+        backend.store_result(task, PAYLOAD, "SUCCESS")
 
     def _listen(self, waiting: Any, storing: Any, task: str) -> None:
         """Begin to wait for a result."""
@@ -105,7 +109,7 @@ class Probe:
         def store_later() -> None:
             time.sleep(LISTENING)
             try:
-                storing.store_result(task, PAYLOAD, "SUCCESS")
+                self._store(storing, task)
             except Exception as error:  # noqa: BLE001 - raised again by the thread that waits
                 problems.append(error)
 

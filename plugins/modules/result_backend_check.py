@@ -65,6 +65,9 @@ options:
         result, V(chord) uses groups and chords, V(expire) needs about one second to see a result disappear.
       - On SQL, V(wait) sees the result when it asks again, V(chord) uses a group, and V(expire) sees that Celery plans
         no cleanup of its own beside the purge of the server.
+      - With C(rpc), V(store) sends a result through the broker to a queue of the probe and takes it from there, V(wait)
+        reads the next one as it comes and sees the queue go with its reader, V(expire) sees a queue of one second
+        disappear that nobody reads, and there are no chords.
       - The connection itself is always checked.
     type: list
     elements: str
@@ -74,6 +77,13 @@ options:
     description: Seconds that a single answer of the server may take.
     type: float
     default: 10
+  reads_results:
+    description:
+      - Whether the account is one that waits for results. Only with C(rpc), where it then needs queues of its own.
+      - Without it only V(store) of O(checks) is done, which sends a result that nobody waits for.
+    type: bool
+    default: true
+    version_added: 0.4.0
   report_only:
     description:
       - Return failed checks in RV(checks) without failing the task, to gather those of all hosts first.
@@ -164,6 +174,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.resultops.celery.plugins.module_utils import _celery_client as client
 from ansible_collections.resultops.celery.plugins.module_utils import _report
 from ansible_collections.resultops.celery.plugins.module_utils._probe import CONNECTION_CHECKS, PAYLOAD, Probe
+from ansible_collections.resultops.celery.plugins.module_utils._rpc_probe import AnsweringProbe, RpcProbe
 from ansible_collections.resultops.celery.plugins.module_utils._sql_probe import SqlProbe
 
 SENTINEL_CHECKS = ["sentinel_dns", "sentinel_tcp", "sentinel_tls", "sentinel_auth", "primary"]
@@ -417,9 +428,16 @@ class BackendProbe(Probe):
         return f"Nothing is left of {len(self._keys)} probe keys."
 
 
+def kind_of_probe(backend: str, reads_results: bool) -> type[Probe]:
+    if backend == client.RPC:
+        return RpcProbe if reads_results else AnsweringProbe
+    return SqlProbe if backend in client.SQL_KINDS else BackendProbe
+
+
 def run_checks(run: client.CheckRun, probe: Probe, wanted: dict[str, Any], check_mode: bool) -> None:
     serializers = wanted["serializers"] or [probe.serializer]
-    steps = [f"{step}_{name}" for name in serializers for step in _steps_of_serializer(wanted["checks"])]
+    of_serializer = [step for wish, some in probe.serializer_steps.items() if wish in wanted["checks"] for step in some]
+    steps = [f"{step}_{name}" for name in serializers for step in of_serializer]
     steps += [step for wish, step in probe.further_checks.items() if wish in wanted["checks"]]
     connection_checks = probe.connection_checks
     for position, check in enumerate(connection_checks):
@@ -433,10 +451,6 @@ def run_checks(run: client.CheckRun, probe: Probe, wanted: dict[str, Any], check
         _run_steps(run, probe, steps)
     finally:
         run.run("delete", probe.delete)
-
-
-def _steps_of_serializer(checks: list[str]) -> list[str]:
-    return (["store", "read"] if "store" in checks else []) + (["wait"] if "wait" in checks else [])
 
 
 def _run_steps(run: client.CheckRun, probe: Probe, steps: list[str]) -> None:
@@ -473,6 +487,7 @@ def main() -> None:
                 "default": ["store", "wait", "chord", "expire"],
             },
             "timeout": {"type": "float", "default": 10},
+            "reads_results": {"type": "bool", "default": True},
             "report_only": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
@@ -490,8 +505,7 @@ def main() -> None:
         url = client.application(settings, wanted["timeout"]).conf.result_backend
         run.redact.learn_url(str(url or ""))
         run.backend = client.backend_kind(url)
-        kind_of_probe = SqlProbe if run.backend in client.SQL_KINDS else BackendProbe
-        probes.append(kind_of_probe(settings, wanted["timeout"]))
+        probes.append(kind_of_probe(run.backend, wanted["reads_results"])(settings, wanted["timeout"]))
         return f"Loaded {wanted['config_module']} and {wanted['env_file']}."
 
     if run.run("config", config, otherwise="config"):

@@ -18,6 +18,8 @@ description:
   - If no result comes, the module asks the workers why. It tells a missing worker, a worker for other queues, a queue
     that waits, and a worker that took the task but cannot store its result from each other.
   - The task expires after O(timeout) seconds, and its result is deleted.
+  - With results that come back by C(rpc), the answer comes through RabbitMQ's direct reply-to, because the account of a
+    worker need not have a queue of results. Nobody else can read it, so V(roundtrip_read) is skipped.
   - Run it with the Python interpreter of the worker's virtual environment, as the user of the worker.
 requirements:
   - celery with the client libraries of broker and backend, in the interpreter that runs the module
@@ -137,14 +139,21 @@ failed_checks:
   sample: 1
 """
 
+import contextlib
 import socket
+import time
+from importlib import import_module
 from types import ModuleType
+from typing import Any
 from uuid import uuid4
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.resultops.celery.plugins.module_utils import _backend_broker as broker
 from ansible_collections.resultops.celery.plugins.module_utils import _celery_client as client
 from ansible_collections.resultops.celery.plugins.module_utils import _report
 
+# RabbitMQ answers through it without any queue.
+DIRECT_REPLY = "amq.rabbitmq.reply-to"
 HOPS = ["broker", "ping", "subscribe", "publish", "worker", "read", "delete"]
 TASK = "celery.accumulate"
 PATIENCE_WITH_WORKERS = 2.0
@@ -164,6 +173,8 @@ class Roundtrip:
             raise client.CheckFailedError(
                 "config", "Celery has no broker; set CELERY_BROKER_URL in the environment file."
             )
+        if broker.is_amqp(url):
+            client.limit_broker(self._app, timeout)
         self.urls = [url, str(self._app.conf.result_backend or "")]
         if url.partition("://")[0] in REDIS_SCHEMES:
             self._app.conf.broker_transport_options = {
@@ -210,11 +221,20 @@ class Roundtrip:
             )
         return f"The worker {name} answers."
 
+    @property
+    def no_read(self) -> str | None:
+        """Say why nobody else can read the result, if nobody can."""
+        return None
+
     def subscribe(self) -> str:
         self._app.backend.on_task_call(None, self._task)
         return "Waiting for the notification of the result."
 
     def publish(self) -> str:
+        self._send()
+        return f"Published {TASK} to the queue {self.queue}."
+
+    def _send(self, **options: object) -> None:
         self._app.send_task(
             TASK,
             args=[self._nonce],
@@ -223,8 +243,8 @@ class Roundtrip:
             queue=self._queue,
             expires=self._timeout,
             retry=False,
+            **options,
         )
-        return f"Published {TASK} to the queue {self.queue}."
 
     def worker(self) -> str:
         answer = self._app.AsyncResult(self._task).get(timeout=self._timeout)
@@ -256,6 +276,9 @@ class Roundtrip:
 
     def who_took_it(self) -> str:
         """Return the worker that holds the task or may have run it; raise if the task did not get that far."""
+        if not self._app.conf.worker_enable_remote_control:
+            self._refuse_waiting()
+            return "A worker"
         names = [name for answer in self._app.control.ping(timeout=PATIENCE_WITH_WORKERS) for name in answer]
         if not names:
             raise client.CheckFailedError(
@@ -274,6 +297,10 @@ class Roundtrip:
         for name, tasks in (inspect.query_task(self._task) or {}).items():
             if any(state == "active" for state, _request in tasks.values()):
                 return str(name)
+        self._refuse_waiting()
+        return " or ".join(sorted(consumers))
+
+    def _refuse_waiting(self) -> None:
         waiting = self._messages_in_queue()
         if waiting:
             raise client.CheckFailedError(
@@ -281,7 +308,6 @@ class Roundtrip:
                 f"{waiting} messages wait in the queue {self.queue}, because its workers are busy or hang. "
                 f"{LOOK_AT_WORKER}",
             )
-        return " or ".join(sorted(consumers))
 
     def _messages_in_queue(self) -> int:
         with self._app.connection_for_read() as connection:
@@ -293,13 +319,70 @@ class Roundtrip:
 
     def store(self, worker: str) -> str:
         """Explain why a worker that has the task does not store its result."""
-        backend = client.application(self._settings, self._timeout).backend
-        backend.store_result(self._task, None, "PENDING")
+        self._store_here()
         raise client.CheckFailedError(
             "unknown",
             f"{worker} took the task, but no result came, although this host can store results. {LOOK_AT_WORKER} "
             "It may use another result backend, user or password.",
         )
+
+    def _store_here(self) -> None:
+        backend = client.application(self._settings, self._timeout).backend
+        backend.store_result(self._task, None, "PENDING")
+
+
+class RpcRoundtrip(Roundtrip):
+    """The same for an account that may have no queue of results."""
+
+    def __init__(self, settings: ModuleType, queue: str | None, timeout: float, worker_app: str | None = None) -> None:
+        super().__init__(settings, queue, timeout, worker_app)
+        self._answers: dict[str, Any] = {}
+        self._connection: Any = None
+
+    @property
+    def no_read(self) -> str | None:
+        return "Skipped because with rpc only who sent a task can read its result."
+
+    def subscribe(self) -> str:
+        kombu = import_module("kombu")
+        self._connection = self._app.connection_for_write()
+        consumer = kombu.Consumer(
+            self._connection.default_channel,
+            [kombu.Queue(DIRECT_REPLY, no_declare=True)],
+            no_ack=True,
+            accept=self._app.backend.accept,
+            on_message=lambda message: self._answers.update({message.properties.get("correlation_id"): message}),
+            auto_declare=False,
+        )
+        consumer.consume()
+        return "Waiting for the answer."
+
+    def _send(self, **options: object) -> None:
+        # Celery would make a queue for the result.
+        self._app.backend.on_task_call = lambda *_arguments: None
+        producer = self._app.amqp.Producer(self._connection.default_channel)
+        super()._send(producer=producer, reply_to=DIRECT_REPLY, **options)
+
+    def worker(self) -> str:
+        deadline = time.monotonic() + self._timeout
+        while self._task not in self._answers:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise TimeoutError(f"No answer came within {self._timeout:g} s")
+            with contextlib.suppress(TimeoutError):
+                self._connection.drain_events(timeout=left)
+        self._expect(self._answers[self._task].payload["result"])
+        return "A worker ran the task and sent its result."
+
+    def delete(self) -> str:
+        self._connection.close()
+        return "The answer needed no queue."
+
+    def _store_here(self) -> None:
+        backend = client.application(self._settings, self._timeout).backend
+        client.limit_broker(backend.app, self._timeout, confirm_publish=True)
+        request = import_module("celery.app.task").Context(reply_to=str(uuid4()), correlation_id=self._task)
+        backend.store_result(self._task, None, "PENDING", request=request)
 
 
 def explain_silence(run: client.CheckRun, probe: Roundtrip) -> None:
@@ -325,6 +408,9 @@ def run_hops(run: client.CheckRun, probe: Roundtrip, check_mode: bool) -> None:
             return
         if hop == "ping" and probe.no_ping:
             run.skip(["roundtrip_ping"], probe.no_ping)
+            continue
+        if hop == "read" and probe.no_read:
+            run.skip(["roundtrip_read"], probe.no_read)
             continue
         if not run.run(f"roundtrip_{hop}", getattr(probe, hop)):
             failed = hop
@@ -363,7 +449,9 @@ def main() -> None:
         settings = client.load_settings(
             wanted["env_file"], wanted["config_directory"], wanted["config_module"], run.redact
         )
-        probe = Roundtrip(settings, wanted["queue"], wanted["timeout"], wanted["worker_app"])
+        uses_rpc = str(client.application(settings, wanted["timeout"]).conf.result_backend).startswith("rpc://")
+        kind_of_probe = RpcRoundtrip if uses_rpc else Roundtrip
+        probe = kind_of_probe(settings, wanted["queue"], wanted["timeout"], wanted["worker_app"])
         for url in probe.urls:
             run.redact.learn_url(url)
         run.backend = probe.backend

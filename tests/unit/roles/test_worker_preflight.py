@@ -31,6 +31,7 @@ SENTINEL = {
 }
 POSTGRESQL = {"worker_backend": "postgresql", "worker_backend_hosts": ["db1"]}
 MYSQL = {"worker_backend": "mysql", "worker_backend_hosts": ["db1"]}
+RPC = {"worker_backend": "rpc", "worker_backend_hosts": [], "worker_backend_password": ""}
 ISSUED = {"worker_client_certificate": "issued", "tls_ca_passphrase": PASSWORD}
 # Beginning of the sentence by what is wrong; an empty one means that the case is accepted.
 CASES: dict[str, tuple[dict[str, Any], str]] = {
@@ -79,10 +80,46 @@ CASES: dict[str, tuple[dict[str, Any], str]] = {
     "tls_by_setting": (
         {
             "worker_broker_url": "amqp://u:p@broker.example//",
-            "worker_settings": {"broker_use_ssl": {"ca_certs": "/ca.crt"}},
+            "worker_settings": {"broker_use_ssl": {"ca_certs": "/ca.crt", "cert_reqs": 2, "server_hostname": None}},
         },
         "",
     ),
+    "broker_not_verified": (
+        {"worker_settings": {"broker_use_ssl": {"ca_certs": "/ca.crt"}}},
+        "worker_settings.broker_use_ssl lacks cert_reqs: 2 and server_hostname, so that Celery would take",
+    ),
+    "brokers_without_a_common_name": (
+        {"worker_broker_url": "amqps://u:p@mq1:5671/v;amqps://u:p@mq2:5671/v"},
+        "worker_broker_url names 2 brokers, and Celery would look for the name of the first",
+    ),
+    "broker_ca": ({"worker_broker_trusted_ca_file": "/etc/ssl/broker.crt"}, ""),
+    "broker_ca_percent": ({"worker_broker_trusted_ca_file": "/100%.crt"}, "The ca_file '/100%.crt' of the backend"),
+    "rpc": (RPC, ""),
+    "rpc_on_loopback": ({**RPC, "worker_broker_url": "amqp://u:p@localhost//", "worker_ca_certificate": ""}, ""),
+    "rpc_managed": ({**RPC, "worker_ca_certificate": "", "worker_broker_trusted_ca_file": "/etc/ssl/cert.pem"}, ""),
+    "rpc_no_ca": (
+        {**RPC, "worker_ca_certificate": ""},
+        "worker_ca_certificate is empty and no host of the group rabbitmq gets a certificate",
+    ),
+    "rpc_on_redis": (
+        {**RPC, "worker_broker_url": "rediss://:p@redis.example:6379/0"},
+        "worker_backend is rpc and worker_broker_url begins with rediss://: results would stay there",
+    ),
+    "rpc_durable": ({**RPC, "worker_profile": "durable"}, "worker_profile is durable and worker_backend is rpc"),
+    "rpc_password": (
+        {**RPC, "worker_backend_password": PASSWORD, "worker_backend_schema": "shop"},
+        "worker_backend_password, worker_backend_schema would have no effect where worker_backend is rpc",
+    ),
+    "rpc_ignored": (
+        {**RPC, "worker_settings": {"task_ignore_result": True}},
+        "worker_settings.task_ignore_result is true and worker_backend is rpc: whoever waits",
+    ),
+    "rpc_expiry": ({**RPC, "worker_result_expires": 0}, "The result_expires in seconds is 0, but it must be a whole"),
+    "rpc_persistent": (
+        {**RPC, "worker_backend_options": {"result_persistent": 1}},
+        "The result_persistent option is 1, but it must be true or false",
+    ),
+    "rpc_issued": ({**RPC, **ISSUED}, ""),
     "no_hosts": (
         {"worker_backend_hosts": [], "worker_redis_group": "stores"},
         "The inventory group 'stores' (worker_redis_group) is empty",
