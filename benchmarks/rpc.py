@@ -4,10 +4,11 @@
 """Time the way of a task that does nothing and back: rpc beside Redis and PostgreSQL, each over TLS.
 
 Starts its own servers on loopback. The broker is one RabbitMQ with TLS and the accounts that the role gives to clients
-and workers; only the result comes back another way. Beside them stands one bare request with its answer, through a
-queue of replies as rpc uses it and through the server's direct reply-to, which is the most that the latter could give.
-All variants take turns in one process, in a random order each round, so that a load on the machine meets all of them.
-What counts is the ratio of the medians, with a bootstrap interval of 95 %. The result is reports/bench_rpc.json.
+and workers; only the result comes back another way, with the settings and classes of the role worker. Beside them
+stands one bare request with its answer, through a queue of replies as rpc uses it and through the server's direct
+reply-to, which is the most that the latter could give. All variants take turns in one process, in a random order each
+round, so that a load on the machine meets all of them. What counts is the ratio of the medians, with a bootstrap
+interval of 95 %. The result is reports/bench_rpc.json.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from typing import Any
 from urllib.parse import quote
 
 import kombu
+import sqlalchemy
 from ansible_collections.resultops.celery.benchmarks.redis_store import REPORT as REDIS_REPORT
 from ansible_collections.resultops.celery.benchmarks.redis_store import (
     Server,
@@ -39,10 +41,13 @@ from ansible_collections.resultops.celery.benchmarks.redis_store import (
     server_program,
 )
 from celery import Celery
+from celery.backends.database.session import ResultModelBase
 
+FILES = Path(__file__).resolve().parents[1] / "roles" / "worker" / "files"
 REPORT = REDIS_REPORT.with_name("bench_rpc.json")
 RPC = "rpc"
-# Of the others the wait between two looks at the table is the largest part; Celery's own is half a second.
+ON_LOOPBACK = {"hosts": ["localhost"], "profile": "fast", "tls": True}
+# Between two looks at a table; Celery's own is half a second, which would be all that is measured.
 DATABASE_INTERVAL = 0.005
 PATIENCE = 60.0
 PASSWORDS = {role: f"benchmark of the {role} on loopback" for role in ("worker", "client")}
@@ -131,26 +136,26 @@ def variants(names: list[str]) -> Iterator[dict[str, Callable[[], None]]]:
         folder.chmod(0o755)
         tls = certificate(folder)
         (folder / "bench_tasks.py").write_text(TASKS, encoding="utf-8")
-        ssl = {"ca_certs": tls["tls-ca-cert-file"], "cert_reqs": 2, "server_hostname": None}
+        ca_file = tls["tls-ca-cert-file"]
+        ssl = {"ca_certs": ca_file, "cert_reqs": 2, "server_hostname": None}
         broker = stack.enter_context(rabbitmq(tls))
         urls = {
             role: f"amqps://bench_{role}:{quote(word, safe='')}@localhost:{broker.port}/bench"
             for role, word in PASSWORDS.items()
         }
-        backends: dict[str, dict[str, Any]] = {RPC: {"result_backend": "rpc://"}}
+        backends = {RPC: as_role({"kind": "rpc"}, "")}
         if "redis" in names:
             redis = Server(server_program(folder), folder / "redis", tls)
             stack.callback(redis.stop)
             redis.start()
-            backends["Redis"] = {
-                "result_backend": f"rediss://localhost:{redis.port}/0",
-                "redis_backend_use_ssl": {"ssl_cert_reqs": "required", "ssl_ca_certs": tls["tls-ca-cert-file"]},
-            }
+            # The account without a password takes any.
+            description = {"kind": "redis", "username": "default", "port": redis.port, "ca_file": ca_file}
+            backends["Redis"] = as_role({**description, **ON_LOOPBACK}, "none")
         if "postgresql" in names:
             backends["PostgreSQL"] = stack.enter_context(postgresql())
         measured: dict[str, Callable[[], None]] = {}
         for kind, backend in backends.items():
-            settings = {"broker_use_ssl": ssl, "result_expires": 1800, **backend}
+            settings = {"broker_use_ssl": ssl, **backend}
             queue = kind.lower()
             stack.enter_context(worker(folder, queue, {**settings, "broker_url": urls["worker"]}))
             app = Celery(f"bench-{queue}", set_as_current=False)
@@ -163,6 +168,12 @@ def variants(names: list[str]) -> Iterator[dict[str, Callable[[], None]]]:
             measured[f"bare, {way}"] = Bare(urls["client"], ssl, direct=direct)
             measured[f"bare with connection, {way}"] = one_shot(urls["client"], ssl, direct=direct)
         yield measured
+
+
+def as_role(description: dict[str, Any], password: str) -> dict[str, Any]:
+    """Return the settings that the role gives to a worker, in the profile fast where there is one."""
+    shared = importlib.import_module("ansible_collections.resultops.celery.plugins.module_utils._backend")
+    return {**shared.celery_settings(description), "result_backend": shared.backend_url(description, password)}
 
 
 @contextlib.contextmanager
@@ -203,9 +214,13 @@ def postgresql() -> Iterator[dict[str, Any]]:
         database = server.create_database()
         server.sql("CREATE ROLE bench LOGIN PASSWORD 'bench on loopback'")
         server.sql("GRANT ALL ON SCHEMA public TO bench", database=database)
-        options = f"sslmode=verify-full&sslrootcert={quote(str(server.ca_file), safe='')}"
-        place = f"bench:{quote('bench on loopback')}@{server.host}:{server.port}/{database}"
-        yield {"result_backend": f"db+postgresql+psycopg://{place}?{options}"}
+        description = {"kind": "postgresql", "username": "bench", "database": database, "port": server.port}
+        backend = as_role({**description, **ON_LOOPBACK, "ca_file": str(server.ca_file)}, "bench on loopback")
+        # Celery's own tables do for a result of some bytes.
+        engine = sqlalchemy.create_engine(backend["result_backend"].partition("+")[2])
+        ResultModelBase.metadata.create_all(engine)
+        engine.dispose()
+        yield backend
 
 
 @contextlib.contextmanager
@@ -213,7 +228,7 @@ def worker(folder: Path, queue: str, settings: dict[str, Any]) -> Iterator[None]
     """A worker of one process, without what it says to other workers."""
     celery = [sys.executable, "-m", "celery", "--workdir", str(folder), "--app", "bench_tasks", "worker"]
     quiet = ["--pool", "solo", "--queues", queue, "--loglevel", "error", "--without-gossip", "--without-mingle"]
-    environment = {**os.environ, "BENCH_SETTINGS": json.dumps(settings), "PYTHONPATH": str(folder)}
+    environment = {**os.environ, "BENCH_SETTINGS": json.dumps(settings), "PYTHONPATH": f"{folder}:{FILES}"}
     with process([*celery, *quiet, "--hostname", f"{queue}@bench"], environment):
         yield
 
@@ -286,6 +301,7 @@ def main() -> None:
     parser.add_argument("--without", action="append", default=[], choices=["redis", "postgresql"])
     options = parser.parse_args()
     names = [name for name in ("redis", "postgresql") if name not in options.without]
+    sys.path.insert(0, str(FILES))
     with variants(names) as measured:
         times = measure(measured, options.rounds, options.warm_up)
     for name, values in times.items():

@@ -5,11 +5,13 @@
 
 Runs against PostgreSQL 17 and MariaDB 11.8 on a host of the fleet, both as Debian ships them. The parts:
 
-  table    stores and reads of Celery's own class in our table, beside the one that Celery made
+  table    stores and reads in our table, by Celery's own class and by that of the profile `fast`, beside Celery's own
+           class in the table that Celery made; all as in a child of a worker
   profile  the class of the profile `fast` beside Celery's own, in a process that did not fork
   wal      what the server has to write for a small result
   purge    how long a steady writer waits for a store while half of all results are removed, beside Celery's cleanup
   cycles   the size of table and indexes over fill-and-purge cycles
+  vacuum   the same when each purge takes an hour's results of a day, with our autovacuum settings beside the server's
 
 Operations that are compared are interleaved in one process, in a random order each round, so that a load on the machine
 meets all of them. What counts is the ratio of the medians, with a bootstrap interval of 95 %. The result is
@@ -46,9 +48,11 @@ ROOT = Path(__file__).resolve().parents[1]
 REPORT = ROOT / "reports" / "bench_sql.json"
 FLEET = "sql"
 HOST = "database13"
-PARTS = ("table", "profile", "wal", "purge", "cycles")
+PARTS = ("table", "profile", "wal", "purge", "cycles", "vacuum")
 ENGINES = ("postgresql", "mysql")
-STOCK, OURS = "stock", "ours"
+STOCK, OURS, FAST = "stock", "ours", "fast"
+SIDES = {OURS: "our table, Celery's class", FAST: "our table, profile fast"}
+NOT_FORKED = {FAST: "profile fast, not forked"}
 PAYLOADS = {"200 B": 200, "10 KB": 10_000, "200 KB": 200_000}
 # What Celery's own table holds at most in a column on MariaDB and MySQL.
 LARGEST_BLOB = 65535
@@ -61,6 +65,10 @@ SIZE_GOAL = 1.1
 RESAMPLES = 1000
 DAY = 86400
 PORTIONS = 5
+# Series of stores before the WAL is measured, and rows that stay at the end of the table, so that it keeps its pages.
+WARM_UP, KEPT = 3, 1000
+# A day of results, and seconds in which autovacuum looks at the table at least once (autovacuum_naptime above).
+HOURS, VACUUM_PAUSE = 24, 12.0
 # Between two stores of the steady writer.
 WRITER_PAUSE = 1 / 80
 
@@ -297,22 +305,27 @@ def reads(backends: Mapping[str, Any], value: Any) -> dict[str, Callable[[], Any
 
 
 def compare(
-    backends: Mapping[str, Any], what: str, engine: str, payload: str, rounds: int, goals: Mapping[str, float]
+    backends: Mapping[str, Any],
+    sides: Mapping[str, str],
+    what: str,
+    engine: str,
+    payload: str,
+    rounds: int,
+    goals: Mapping[str, float],
 ) -> list[dict[str, Any]]:
     value, rows = records(PAYLOADS[payload]), []
     for operation, make in (("store", stores), ("read", reads)):
         times = interleaved(make(backends, value), rounds, max(20, rounds // 20))
         rows += [
-            faster(f"{engine}, {operation} {payload}: {name}", what, seconds, times[STOCK], goals[operation])
-            for name, seconds in times.items()
-            if name != STOCK
+            faster(f"{engine}, {operation} {payload}: {side}", what, times[name], times[STOCK], goals[operation])
+            for name, side in sides.items()
         ]
     return rows
 
 
 def part_table(server: Server, options: argparse.Namespace) -> list[dict[str, Any]]:
-    backends = {kind: backend(server.url(kind), forked=True) for kind in (STOCK, OURS)}
-    what = "microseconds in the table that Celery 5.7 creates, same server, class and driver; the ratio is the speed"
+    backends = table_backends(server)
+    what = "microseconds of Celery's class in its own table, same server and driver; the ratio is the speed"
     rows = []
     for payload in PAYLOADS:
         if server.engine == "mysql" and PAYLOADS[payload] > LARGEST_BLOB:
@@ -321,23 +334,25 @@ def part_table(server: Server, options: argparse.Namespace) -> list[dict[str, An
         rounds = options.rounds if PAYLOADS[payload] < 100_000 else options.rounds // 3
         say(f"{server.engine}, table, {payload}: {rounds} stores and reads of each side, interleaved")
         goals = dict.fromkeys(("store", "read"), TABLE_GOALS[payload])
-        rows += compare(backends, what, server.engine, payload, rounds, goals)
+        rows += compare(backends, SIDES, what, server.engine, payload, rounds, goals)
     return rows
 
 
 def part_profile(server: Server, options: argparse.Namespace) -> list[dict[str, Any]]:
-    fast = fast_backend(server)
-    if fast is None:
-        say(f"{server.engine}, profile: the collection has no profile fast for this engine, which is left out")
-        return []
-    backends = {STOCK: backend(server.url(OURS), forked=False), "fast": fast}
+    backends = {STOCK: backend(server.url(OURS), forked=False), FAST: fast_backend(server, forked=False)}
     what = "microseconds of Celery's own class in a process that did not fork, same table; the ratio is the speed"
     rounds = options.rounds // 2
     say(f"{server.engine}, profile: {rounds} stores and reads of each side in a process that did not fork, interleaved")
-    return compare(backends, what, server.engine, "200 B", rounds, PROFILE_GOALS)
+    return compare(backends, NOT_FORKED, what, server.engine, "200 B", rounds, PROFILE_GOALS)
 
 
-def fast_backend(server: Server) -> Any | None:
+def table_backends(server: Server) -> dict[str, Any]:
+    """Return what a child of a worker has: Celery as it comes, our table alone, and what the roles give together."""
+    backends = {kind: backend(server.url(kind), forked=True) for kind in (STOCK, OURS)}
+    return {**backends, FAST: fast_backend(server, forked=True)}
+
+
+def fast_backend(server: Server, *, forked: bool) -> Any:
     """Return the backend with the settings that the role gives to a worker."""
     shared = importlib.import_module("ansible_collections.resultops.celery.plugins.module_utils._backend")
     description = {
@@ -347,49 +362,68 @@ def fast_backend(server: Server) -> Any | None:
         "profile": "fast",
         "username": "bench",
         "database": OURS,
-        "schema": "app" if server.engine == "postgresql" else "",
         "tls": False,
         "ca_file": "",
         "pooler": "none",
     }
-    try:
-        url = shared.backend_url(description, server.password)
-        settings = shared.celery_settings(description)
-    except (shared.BackendError, KeyError):
-        return None
-    return backend(url, forked=False, **{key: value for key, value in settings.items() if key != "result_expires"})
+    if server.engine == "mysql":
+        del description["pooler"]
+    url = shared.backend_url(description, server.password)
+    settings = {name: value for name, value in shared.celery_settings(description).items() if name != "result_expires"}
+    return backend(url, forked=forked, **settings)
 
 
 def part_wal(server: Server, options: argparse.Namespace) -> list[dict[str, Any]]:
-    """Alternate short series of both sides: the log belongs to the whole server."""
+    """One side after the other: the log belongs to the whole server, and what it takes hardly varies."""
     if server.engine != "postgresql":
         return []
-    backends = {kind: backend(server.url(kind), forked=True) for kind in (STOCK, OURS)}
+    backends = table_backends(server)
     operations, series = stores(backends, records(200)), 100
-    written: dict[str, list[float]] = {kind: [] for kind in backends}
-    say(f"{server.engine}, WAL: {options.rounds} stores of each side")
-    for kind in backends:
+    written: dict[str, list[float]] = {side: [] for side in backends}
+    say(f"{server.engine}, WAL: {options.rounds} stores of each side, into pages that a purge has emptied")
+    for database in (STOCK, OURS):
+        server.rows(database, "TRUNCATE TABLE celery_taskmeta")
+        fill(server, database, 20 * KEPT, 5)
+        fill(server, database, KEPT, 1)
         # What a vacuum writes meanwhile belongs to no store.
-        server.rows(kind, "VACUUM celery_taskmeta", "ALTER TABLE celery_taskmeta SET (autovacuum_enabled = off)")
-    server.rows(STOCK, "CHECKPOINT")
-    for number in range(max(3, options.rounds // series) + 1):
-        for kind in backends:
+        server.rows(
+            database,
+            f"DELETE FROM celery_taskmeta WHERE id <= (SELECT max(id) FROM celery_taskmeta) - {KEPT}",  # noqa: S608
+            "VACUUM celery_taskmeta",
+            "ALTER TABLE celery_taskmeta SET (autovacuum_enabled = off)",
+        )
+    for side in backends:
+        # The first change of a page after a checkpoint writes the whole page.
+        server.rows(STOCK, "CHECKPOINT")
+        for number in range(max(3, options.rounds // series) + WARM_UP):
             before = server.rows(STOCK, "SELECT pg_current_wal_insert_lsn() - '0/0'::pg_lsn")[0][0]
             for _store in range(series):
-                operations[kind]()
+                operations[side]()
             after = server.rows(STOCK, "SELECT pg_current_wal_insert_lsn() - '0/0'::pg_lsn")[0][0]
-            # The first series writes whole pages, because it is the first after the checkpoint.
-            if number:
-                written[kind].append(float(after - before) / series)
-    for kind in backends:
-        server.rows(kind, "ALTER TABLE celery_taskmeta RESET (autovacuum_enabled)")
-    low, high = interval(written[STOCK], written[OURS])
-    ours, reference = statistics.median(written[OURS]), statistics.median(written[STOCK])
-    ratio = ours / reference
-    what = "bytes of WAL for a store of 200 B in the table that Celery 5.7 creates; the ratio is what ours takes"
-    return [
-        line(f"{server.engine}: WAL of a store", ours, reference, what, (ratio, low, high), WAL_GOAL, ratio <= WAL_GOAL)
-    ]
+            if number >= WARM_UP:
+                written[side].append(float(after - before) / series)
+    for database in (STOCK, OURS):
+        server.rows(database, "ALTER TABLE celery_taskmeta RESET (autovacuum_enabled)")
+    what = (
+        "bytes of WAL of Celery's class in the table that Celery 5.7 creates, for 200 B; the ratio is what ours takes"
+    )
+    rows = []
+    for side in (OURS, FAST):
+        low, high = interval(written[STOCK], written[side])
+        ours, reference = statistics.median(written[side]), statistics.median(written[STOCK])
+        ratio = ours / reference
+        rows.append(
+            line(
+                f"{server.engine}: WAL of a store, {SIDES[side]}",
+                ours,
+                reference,
+                what,
+                (ratio, low, high),
+                WAL_GOAL,
+                ratio <= WAL_GOAL,
+            )
+        )
+    return rows
 
 
 class Writer:
@@ -557,6 +591,44 @@ def part_cycles(server: Server, options: argparse.Namespace) -> list[dict[str, A
     ]
 
 
+def part_vacuum(server: Server, options: argparse.Namespace) -> list[dict[str, Any]]:
+    """A day's results, of which the oldest hour leaves and a new one comes, as a timer does it."""
+    if server.engine != "postgresql":
+        return []
+    hour, sizes = options.cycle_rows // 8, {}
+    own = server.rows(OURS, "SELECT array_to_string(reloptions, ', ') FROM pg_class WHERE relname = 'celery_taskmeta'")
+    settings = own[0][0]
+    names = ", ".join(setting.partition("=")[0] for setting in settings.split(", "))
+    sides = {
+        "the server's": f"ALTER TABLE celery_taskmeta RESET ({names})",
+        "ours": f"ALTER TABLE celery_taskmeta SET ({settings})",
+    }
+    for side, statement in sides.items():
+        say(f"{server.engine}, vacuum: {options.cycles} hours of {hour} results each, autovacuum settings: {side}")
+        server.rows(OURS, "TRUNCATE TABLE celery_taskmeta", statement)
+        for number in range(HOURS):
+            fill(server, OURS, hour, options.cycles + HOURS - number)
+        settle(server, OURS)
+        for number in range(options.cycles):
+            purge(server, options.cycles + HOURS - number - 0.5)
+            time.sleep(VACUUM_PAUSE)
+            fill(server, OURS, hour, options.cycles - number)
+        sizes[side] = size(server) / 2**20
+    ratio = sizes["ours"] / sizes["the server's"]
+    what = "MiB with the server's own settings; the ratio is what ours takes"
+    return [
+        line(
+            f"{server.engine}: size of a day's results after {options.cycles} hourly purges",
+            sizes["ours"],
+            sizes["the server's"],
+            what,
+            (ratio, ratio, ratio),
+            None,
+            True,
+        )
+    ]
+
+
 def say(text: str) -> None:
     print(f"==> {text}", flush=True)
 
@@ -610,6 +682,7 @@ PART_FUNCTIONS: dict[str, Callable[[Server, argparse.Namespace], list[dict[str, 
     "wal": part_wal,
     "purge": part_purge,
     "cycles": part_cycles,
+    "vacuum": part_vacuum,
 }
 
 

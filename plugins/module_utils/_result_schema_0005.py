@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The index on date_done: Celery before 5.6.3 does not make it, and it does not pay on PostgreSQL 16 and newer."""
+"""The index on date_done, which Celery before 5.6.3 does not make."""
 
 from __future__ import annotations
 

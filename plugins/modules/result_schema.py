@@ -15,8 +15,8 @@ author:
   - ResultOps engineers (@resultops)
 description:
   - Makes the tables of a SQL result backend, or adopts those that Celery has made, and brings them to a revision with
-    what Celery's own lack - ids of 64 bits, room for large results, an index on C(date_done) where one pays, the age
-    of rows that are never done, and the procedure that removes expired results.
+    what Celery's own lack - ids of 64 bits, room for large results, an index on C(date_done), the age of rows that are
+    never done, and the procedure that removes expired results.
   - No result is lost, upwards or downwards, and stores go on meanwhile. What has to lock a table waits for the lock
     only as long as O(lock_timeout) and tries again.
   - What the accounts may do with the tables is part of it. The application needs no right to change a table, and

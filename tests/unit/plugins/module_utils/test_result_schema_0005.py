@@ -37,7 +37,7 @@ def indexes(application: Application) -> dict[str, str]:
 
 def wanted(application: Application) -> dict[str, str]:
     if application.schema and application.server.version >= 16:
-        return {}
+        return {"celery_taskmeta_date_done_brin": "brin"}
     return {"ix_celery_taskmeta_date_done": "btree"}
 
 
