@@ -39,9 +39,11 @@ from ansible_collections.resultops.celery.plugins.module_utils._result_schema_sh
 from ansible_collections.resultops.celery.plugins.module_utils._result_schema_steps import Steps, StepsError, run, steps
 from ansible_collections.resultops.celery.plugins.module_utils._sql_session import (
     PORTS,
+    SHARED,
     Session,
     SqlError,
     mysql_socket,
+    shares_sessions,
 )
 
 REVISIONS: tuple[ModuleType, ...] = (
@@ -54,8 +56,6 @@ REVISIONS: tuple[ModuleType, ...] = (
 )
 NAMES: tuple[str, ...] = tuple(module.revision for module in REVISIONS)
 PURGE_REVISION = _result_schema_0006.revision
-# A pooler with several sessions at hand may give the same one a few times.
-POOLER_QUESTIONS = 5
 BASE = "base"
 HEAD = "head"
 OLDEST = {"PostgreSQL": (13, 0), "MariaDB": (10, 6), "MySQL": (8, 0)}
@@ -167,9 +167,8 @@ class Migration:
             self._refuse_missing_right(shape)
             self._run_revisions(planner, before, after, plan)
             self._refuse_missing_triggers(plan)
-        given, outcome.problems = grants(
-            self.session, self.params, planner.shape, has_purge=_position(after) >= _position(PURGE_REVISION)
-        )
+        has_purge = _position(after) >= _position(PURGE_REVISION)
+        given, outcome.problems = grants(self.session, self.params, planner.shape, has_purge=has_purge)
         if plan or given:
             outcome.statements = [*handed_over, *self._role(), *plan, *given]
         else:
@@ -183,6 +182,12 @@ class Migration:
             self._run_revisions(steps(self.session, self.where, self.limits), before, after, None)
         for statement in given:
             run(self.session, statement)
+        if before != after:
+            # What default privileges give away on new tables is only there once they are.
+            taken, _problems = grants(self.session, self.params, look(self.session, self.where), has_purge=has_purge)
+            for statement in taken:
+                run(self.session, statement)
+            outcome.statements += taken
         return outcome
 
     def _refuse_old_server(self) -> None:
@@ -251,17 +256,9 @@ class Migration:
         """A lock and a setting that belong to a session mean nothing where each transaction may get another one."""
         if not self.params["login_host"]:
             return
-        pid = "SELECT pg_backend_pid()"
-        own, others = set(), set()
         with contextlib.closing(Session(self.params)) as other:
-            for _question in range(POOLER_QUESTIONS):
-                own.add(self.session.row(pid))
-                others.add(other.row(pid))
-            if len(own) > 1 or own & others:
-                raise SchemaError(
-                    f"At {self.session.where} is a pooler that shares sessions among its clients: name the server "
-                    "itself, or a pooler in session mode, in login_host and login_port."
-                )
+            if shares_sessions(self.session, other):
+                raise SchemaError(SHARED.format(self.session.where))
 
     def _refuse_lax_server(self) -> None:
         mode, read_only = self.session.row("SELECT @@GLOBAL.sql_mode, @@GLOBAL.read_only")

@@ -39,6 +39,12 @@ RULES: dict[str, Any] = {
 }
 PORTS = {"postgresql": 5432, "mysql": 3306}
 SYSTEM_AUTHORITIES = "/etc/ssl/certs/ca-certificates.crt"
+# A pooler with several sessions at hand may give the same one a few times.
+POOLER_QUESTIONS = 5
+SHARED = (
+    "At {} is a pooler that shares sessions among its clients: name the server itself, or a pooler in session mode, in "
+    "login_host and login_port."
+)
 MARIADB_SOCKETS = ("mysqld.sock", "mysql.sock", "*.sock")
 
 
@@ -125,6 +131,16 @@ def where(params: dict[str, Any]) -> str:
     if params["login_unix_socket"]:
         return str(params["login_unix_socket"])
     return f"{params['login_host']}:{params['login_port'] or PORTS[params['engine']]}"
+
+
+def shares_sessions(one: Session, other: Session) -> bool:
+    """Whether a pooler gives each transaction another session: settings and locks of a session mean nothing then."""
+    pid = "SELECT pg_backend_pid()"
+    own, others = set(), set()
+    for _question in range(POOLER_QUESTIONS):
+        own.add(one.row(pid))
+        others.add(other.row(pid))
+    return len(own) > 1 or bool(own & others)
 
 
 def mysql_socket(path: str) -> str:

@@ -22,6 +22,10 @@ description:
     other roles are left alone, except those that everybody has.
   - Passwords are compared with the stored SCRAM verifiers, and only a verifier is sent to the server.
   - The privileges on the tables are kept by the migrations, which know the tables.
+  - On a managed server, which O(login_host) names, no superuser is needed. O(login_user) creates the roles and becomes
+    a member of those that own a schema or purge it. Verifiers cannot be read there, so that a password is compared by a
+    login with it. The rights that everybody has on the database and on the schema C(public) belong to the provider and
+    are left alone, and the database must exist.
 options:
   database:
     description: The database, which is created with UTF-8 where it does not exist.
@@ -72,7 +76,9 @@ options:
     type: int
     default: 2
   monitor_user:
-    description: Role that may see states and sizes, and no result.
+    description:
+      - Role that may see states and sizes, and no result. An empty one is none.
+      - On a managed server it is no member of C(pg_monitor), which not every administrator may grant there.
     type: str
     default: results_monitor
   monitor_password:
@@ -82,6 +88,26 @@ options:
     description: Connections of O(monitor_user).
     type: int
     default: 3
+  login_host:
+    description:
+      - Name of a managed server. Without one the module logs in at O(unix_socket).
+    type: str
+  login_password:
+    description:
+      - Password of O(login_user) on a managed server.
+    type: str
+  ssl_mode:
+    description:
+      - How a managed server proves who it is. V(verify-full) compares its name with its certificate, V(verify-ca) only
+        wants a certificate of a known authority, V(require) wants nothing but encryption.
+    type: str
+    choices: [verify-full, verify-ca, require, disable]
+    default: verify-full
+  ca_file:
+    description:
+      - Certificates of the authorities that may have signed a managed server's certificate. The system's own are used
+        without it.
+    type: path
 extends_documentation_fragment:
   - resultops.celery._postgresql
 attributes:
@@ -113,6 +139,17 @@ EXAMPLES = r"""
         connection_limit: 40
     monitor_password: "{{ vault_postgresql_monitor_password }}"
   become: true
+
+- name: Keep the roles of an application on a managed server
+  resultops.celery.postgresql_access:
+    login_host: db.example.com
+    login_user: postgres
+    login_password: "{{ vault_postgresql_admin_password }}"
+    ca_file: /etc/ssl/certs/provider.pem
+    database: postgres
+    applications:
+      - name: shop
+        password: "{{ vault_postgresql_shop_password }}"
 """
 
 RETURN = r"""
@@ -129,15 +166,17 @@ statements:
   sample: ['ALTER ROLE "shop" PASSWORD ''...''']
 """
 
-from collections.abc import Iterable, Mapping
+import contextlib
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Optional
+from typing import Any, Optional, Protocol
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.resultops.celery.plugins.module_utils import _postgresql
+from ansible_collections.resultops.celery.plugins.module_utils import _postgresql, _sql_session
 from ansible_collections.resultops.celery.plugins.module_utils._postgresql import literal, name
 from ansible_collections.resultops.celery.plugins.module_utils._unlogged import UnloggedModule
 
+NETWORK = ("login_host", "login_password", "ssl_mode", "ca_file")
 FLAGS = ("SUPERUSER", "CREATEDB", "CREATEROLE", "REPLICATION", "BYPASSRLS")
 PUBLIC = "PUBLIC"
 # The order of bytes makes indexes the smallest and fastest, and does not change with the system's libraries.
@@ -156,6 +195,9 @@ SELECT r.rolname, r.rolcanlogin, r.rolconnlimit, r.rolpassword, r.rolvaliduntil 
                  WHERE s.setrole = r.oid AND d.datname = %s), '{}')
 FROM pg_authid r WHERE r.rolname = ANY(%s)
 """
+# What an administrator may read who is no superuser.
+ROLES_WITHOUT_PASSWORDS = ROLES.replace("r.rolpassword", "NULL").replace("pg_authid", "pg_roles")
+OWN_ROLES = "SELECT rolname::text FROM pg_roles WHERE rolname = ANY(%s) AND pg_has_role(oid, 'USAGE')"
 DATABASE_RIGHTS = """
 SELECT coalesce(r.rolname::text, 'PUBLIC'), a.privilege_type
 FROM pg_database d, aclexplode(coalesce(d.datacl, acldefault('d', d.datdba))) a
@@ -202,6 +244,14 @@ class Found:
 Rights = dict[str, dict[str, set[str]]]
 
 
+class Server(Protocol):
+    """A session with the server on this host, or with one elsewhere."""
+
+    def rows(self, statement: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]: ...
+
+    def run(self, statement: str) -> None: ...
+
+
 class Access:
     """The whole set, wanted and found, and the statements that lead from one to the other."""
 
@@ -209,6 +259,8 @@ class Access:
         self.database: str = params["database"]
         self.roles: dict[str, Role] = {}
         self.owners: dict[str, str] = {}
+        # Roles that the administrator of a managed server must be able to act as.
+        self.acts_as: list[str] = []
         self.rights: Rights = {f"DATABASE {name(self.database)}": {PUBLIC: set()}, f"SCHEMA {name('public')}": {}}
         self.statements: list[str] = []
         self.secrets: list[str] = []
@@ -216,21 +268,28 @@ class Access:
         self.after: dict[str, Any] = {}
         for application in params["applications"]:
             self._want(application, params)
+        if params["monitor_user"]:
+            self._want_monitor(params)
+        # Nobody of these has anything to do with the schema of others.
+        for rights in self.rights.values():
+            for role in [PUBLIC, *self.roles]:
+                rights.setdefault(role, set())
+
+    def _want_monitor(self, params: Mapping[str, Any]) -> None:
         monitor = Role(
             params["monitor_user"],
             password=params["monitor_password"],
             connection_limit=params["monitor_connection_limit"],
-            member_of=["pg_monitor"],
+            member_of=self._groups_of_monitor(),
             settings={"TimeZone": "UTC", "statement_timeout": "5s", "default_transaction_read_only": "on"},
         )
         self._add(monitor)
         self._grant(f"DATABASE {name(self.database)}", monitor.name, "CONNECT")
         for schema in self.owners:
             self._grant(f"SCHEMA {name(schema)}", monitor.name, "USAGE")
-        # Nobody of these has anything to do with the schema of others.
-        for rights in self.rights.values():
-            for role in [PUBLIC, *self.roles]:
-                rights.setdefault(role, set())
+
+    def _groups_of_monitor(self) -> list[str]:
+        return ["pg_monitor"]
 
     def _want(self, application: Mapping[str, Any], params: Mapping[str, Any]) -> None:
         schema = application["schema"] or application["name"]
@@ -255,6 +314,7 @@ class Access:
         )
         for role in (owner, user, purge):
             self._add(role)
+        self.acts_as += [owner.name, purge.name]
         self.owners[schema] = owner.name
         for role in (user, purge):
             self._grant(f"DATABASE {name(self.database)}", role.name, "CONNECT")
@@ -270,12 +330,10 @@ class Access:
     def _grant(self, what: str, role: str, right: str) -> None:
         self.rights.setdefault(what, {}).setdefault(role, set()).add(right)
 
-    def compare(self, server: _postgresql.Server, exists: bool) -> None:
+    def compare(self, server: Server, exists: bool) -> None:
         """Find what differs, and say what to tell the server."""
-        rows = server.rows(ROLES, [self.database, list(self.roles)])
-        found = {row[0]: _found(row) for row in rows}
-        for role in self.roles.values():
-            self._compare_role(role, found.get(role.name))
+        for role, found in self._found_roles(server):
+            self._compare_role(role, found)
         schemas = [*self.owners, "public"]
         owners = dict(server.rows(SCHEMA_OWNERS, [schemas])) if exists else {}
         for schema, owner in self.owners.items():
@@ -284,7 +342,18 @@ class Access:
             self._found_rights(server, exists, schemas), [*owners, *self.owners, *([] if exists else ["public"])]
         )
 
-    def _found_rights(self, server: _postgresql.Server, exists: bool, schemas: list[str]) -> Rights:
+    def _found_roles(self, server: Server) -> list[tuple[Role, Optional[Found]]]:
+        rows = server.rows(self._question_of_roles(), [self.database, list(self.roles)])
+        found = {row[0]: _found(row) for row in rows}
+        return [(role, found.get(role.name)) for role in self.roles.values()]
+
+    def _question_of_roles(self) -> str:
+        return ROLES
+
+    def _has_its_password(self, role: Role, found: Found) -> bool:
+        return role.password is not None and _postgresql.verifies(role.password, found.verifier)
+
+    def _found_rights(self, server: Server, exists: bool, schemas: list[str]) -> Rights:
         found: Rights = {}
         if not exists:
             found[f"DATABASE {name(self.database)}"] = {PUBLIC: {"CONNECT", "TEMPORARY"}}
@@ -314,10 +383,15 @@ class Access:
                 self.statements.append(f"{place} SET {setting} = {literal(value)}")
         for setting in sorted(found.settings.keys() - role.settings.keys()):
             self.statements.append(f"{place} RESET {setting}")
-        wanted, is_now = _described(role), _described_found(role, found)
+        wanted, is_now = _described(role), _described_found(found, self._state_of_password(role, found))
         if wanted != is_now:
             self.before.setdefault(f"role {role.name}", is_now)
             self.after[f"role {role.name}"] = wanted
+
+    def _state_of_password(self, role: Role, found: Found) -> str:
+        if self._has_its_password(role, found):
+            return "as wanted"
+        return "another one" if found.verifier else "none"
 
     def _options(self, role: Role, found: Found) -> list[str]:
         options = [f"NO{flag}" for flag in FLAGS if flag in found.flags]
@@ -329,7 +403,7 @@ class Access:
             options.append("VALID UNTIL 'infinity'")
         if role.password is None:
             options += ["PASSWORD NULL"] if found.verifier else []
-        elif not _postgresql.verifies(role.password, found.verifier):
+        elif not self._has_its_password(role, found):
             self.secrets.append(_postgresql.verifier(role.password))
             options.append(f"PASSWORD {literal(self.secrets[-1])}")
         return options
@@ -367,6 +441,60 @@ class Access:
         return [_masked(statement, self.secrets) for statement in self.statements]
 
 
+class ManagedAccess(Access):
+    """The same on a server of somebody else, by an administrator who is no superuser."""
+
+    def __init__(self, params: Mapping[str, Any]) -> None:
+        super().__init__(params)
+        self.params = params
+        self.logs_in: dict[str, bool] = {}
+        # What belongs to the provider, and whom it serves besides.
+        del self.rights[f"SCHEMA {name('public')}"]
+
+    def _groups_of_monitor(self) -> list[str]:
+        return []
+
+    def _question_of_roles(self) -> str:
+        return ROLES_WITHOUT_PASSWORDS
+
+    def compare(self, server: Server, exists: bool) -> None:
+        if server.rows("SELECT has_database_privilege('public', %s, 'CONNECT')", [self.database])[0][0]:
+            del self.rights[f"DATABASE {name(self.database)}"]
+        else:
+            del self.rights[f"DATABASE {name(self.database)}"][PUBLIC]
+        self.administrator = server.rows("SELECT current_user::text")[0][0]
+        self.own = {row[0] for row in server.rows(OWN_ROLES, [self.acts_as])}
+        super().compare(server, exists)
+
+    def _compare_role(self, role: Role, found: Optional[Found]) -> None:
+        if found is not None and role.password is not None:
+            self.logs_in[role.name] = self._logs_in(role)
+        super()._compare_role(role, found)
+        if role.name in self.acts_as and role.name not in self.own:
+            self.statements.append(f"GRANT {name(role.name)} TO CURRENT_USER")
+            self.before.setdefault(f"role {self.administrator}", {"member_of": []})
+            self.after.setdefault(f"role {self.administrator}", {"member_of": []})["member_of"].append(role.name)
+
+    def _has_its_password(self, role: Role, found: Found) -> bool:  # noqa: ARG002 - nobody may read the verifier
+        return self.logs_in.get(role.name, False)
+
+    def _state_of_password(self, role: Role, found: Found) -> str:
+        if role.password is None:
+            return "none"
+        return "as wanted" if self._has_its_password(role, found) else "another one"
+
+    def _logs_in(self, role: Role) -> bool:
+        # Some poolers want the name of a project behind that of a role.
+        project = str(self.params["login_user"]).removeprefix(self.administrator)
+        user = f"{role.name}{project}" if project.startswith(".") else role.name
+        try:
+            _over_network({**self.params, "login_user": user, "login_password": role.password}).close()
+        except _sql_session.SqlError as problem:
+            # That is said after the password was found right.
+            return "too many connections" in str(problem)
+        return True
+
+
 def _found(row: tuple[Any, ...]) -> Found:
     _name, login, limit, stored, expires, flags, groups, settings = row
     pairs = dict(setting.split("=", 1) for setting in settings)
@@ -384,11 +512,10 @@ def _described(role: Role) -> dict[str, Any]:
     }
 
 
-def _described_found(role: Role, found: Found) -> dict[str, Any]:
-    verified = role.password is not None and _postgresql.verifies(role.password, found.verifier)
+def _described_found(found: Found, password: str) -> dict[str, Any]:
     return {
         "login": found.login,
-        "password": "none" if not found.verifier else "as wanted" if verified else "another one",
+        "password": password,
         "connection_limit": found.connection_limit,
         "attributes": found.flags + (["VALID UNTIL"] if found.expires else []),
         "member_of": sorted(found.member_of),
@@ -402,7 +529,43 @@ def _masked(statement: str, secrets: Iterable[str]) -> str:
     return statement
 
 
+def _over_network(params: Mapping[str, Any]) -> _sql_session.Session:
+    return _sql_session.Session(
+        {**params, "engine": "postgresql", "login_unix_socket": None, "schema": "public", "login_timeout": 10}
+    )
+
+
+def run_managed(module: AnsibleModule) -> dict[str, Any]:
+    access = ManagedAccess(module.params)
+    with contextlib.closing(_over_network(module.params)) as server:
+        with contextlib.closing(_over_network(module.params)) as other:
+            if _sql_session.shares_sessions(server, other):
+                raise _postgresql.PostgresqlError(_sql_session.SHARED.format(server.where))
+        access.compare(server, exists=True)
+        if access.statements and not module.check_mode:
+            _tell(server, access.statements)
+    return _result(access, [])
+
+
+def _tell(server: Server, statements: Iterable[str]) -> None:
+    server.run("BEGIN")
+    for statement in statements:
+        server.run(statement)
+    server.run("COMMIT")
+
+
+def _result(access: Access, creation: list[str]) -> dict[str, Any]:
+    return {
+        "changed": bool(creation or access.statements),
+        "live": True,
+        "statements": creation + access.masked(),
+        "diff": {"before": access.before, "after": access.after},
+    }
+
+
 def run(module: AnsibleModule) -> dict[str, Any]:
+    if module.params["login_host"]:
+        return run_managed(module)
     access = Access(module.params)
     server = _postgresql.connect(module.params)
     if server is None:
@@ -422,16 +585,8 @@ def run(module: AnsibleModule) -> dict[str, Any]:
             raise _postgresql.PostgresqlError(f"The server at {module.params['unix_socket']} went away.")
     access.compare(server, exists)
     if access.statements and not module.check_mode:
-        server.run("BEGIN")
-        for statement in access.statements:
-            server.run(statement)
-        server.run("COMMIT")
-    return {
-        "changed": bool(missing or access.statements),
-        "live": True,
-        "statements": [creation] * missing + access.masked(),
-        "diff": {"before": access.before, "after": access.after},
-    }
+        _tell(server, access.statements)
+    return _result(access, [creation] * missing)
 
 
 def main() -> None:
@@ -458,13 +613,14 @@ def main() -> None:
             "monitor_user": {"type": "str", "default": "results_monitor"},
             "monitor_password": {"type": "str", "no_log": True},
             "monitor_connection_limit": {"type": "int", "default": 3},
+            **{option: _sql_session.ARGUMENTS[option] for option in NETWORK},
             **_postgresql.CONNECTION_ARGUMENTS,
         },
         supports_check_mode=True,
     )
     try:
         result = run(module)
-    except _postgresql.PostgresqlError as problem:
+    except (_postgresql.PostgresqlError, _sql_session.SqlError) as problem:
         module.fail_json(msg=str(problem))
     module.exit_json(**result)
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from ansible_collections.resultops.celery.tests.unit.sql_servers import Postgresql
+from ansible_collections.resultops.celery.tests.unit.sql_servers import Pooler, Postgresql
 
 PASSWORD = "p@ss:/w%rd#?&'\"{{ }}\\ $HOME `x`"
 OTHER_PASSWORD = "Pässwörd ﬁn Ⅸ  and more"
@@ -235,3 +235,99 @@ def test_without_a_server(run_on_host, applications, tmp_path):
     wanted = {"database": "results", "applications": applications, "unix_socket": str(tmp_path)}
     assert run_on_host("postgresql_access", check_mode=True, **wanted)["changed"]
     assert re.search("No server runs at", run_on_host("postgresql_access", **wanted)["msg"])
+
+
+ADMINISTRATOR_PASSWORD = "what the provider's page says"
+
+
+class TestManagedServer:
+    """One that belongs to somebody else, whose administrator is no superuser."""
+
+    @pytest.fixture
+    def administrator(self, postgresql: Postgresql, database: str) -> str:
+        postgresql.sql(f"CREATE ROLE boss LOGIN CREATEROLE CREATEDB PASSWORD {quoted(ADMINISTRATOR_PASSWORD)}")
+        postgresql.sql(f"CREATE DATABASE {database} OWNER boss")
+        return "boss"
+
+    @pytest.fixture
+    def manage_managed(self, manage, postgresql, administrator):
+        def run(**arguments: Any) -> dict[str, Any]:
+            login = {"login_user": administrator, "login_password": ADMINISTRATOR_PASSWORD, **postgresql.login}
+            return manage(**{**login, **arguments})
+
+        return run
+
+    def test_everything_is_made_once_and_without_a_superuser(self, manage_managed, attempt):
+        dry = manage_managed(check_mode=True)
+        first = manage_managed()
+        assert first["changed"]
+        assert first["statements"] == dry["statements"]
+        assert 'GRANT "shop_owner" TO CURRENT_USER' in first["statements"]
+        again = manage_managed()
+        assert (again["changed"], again["statements"], again["diff"]) == (False, [], {"before": {}, "after": {}})
+        for user, password, schema in (("shop", PASSWORD, "shop"), ("biller", OTHER_PASSWORD, "bills")):
+            settings = "SELECT current_setting('search_path'), current_setting('TimeZone')"
+            assert attempt(user, password, settings) == [(schema, "UTC")]
+        assert attempt("shop_purge", PURGE_PASSWORD, "SHOW statement_timeout") == [("0",)]
+        assert attempt("results_monitor", MONITOR_PASSWORD, "SHOW default_transaction_read_only") == [("on",)]
+        made = "SET ROLE shop_owner; CREATE TABLE shop.results (id int)"
+        assert attempt("boss", ADMINISTRATOR_PASSWORD, made) == []
+
+    def test_what_is_the_providers_is_left_alone(self, manage_managed, postgresql, database):
+        rights = "SELECT datacl::text, (SELECT nspacl::text FROM pg_namespace WHERE nspname = 'public') "
+        rights += "FROM pg_database WHERE datname = current_database()"
+        before = postgresql.sql(rights, database=database)
+        manage_managed()
+        assert postgresql.sql(rights, database=database) == before
+
+    def test_where_nobody_may_connect_the_roles_may(self, manage_managed, postgresql, database, attempt):
+        postgresql.sql(f"REVOKE CONNECT ON DATABASE {database} FROM PUBLIC")
+        postgresql.sql(f"GRANT CONNECT ON DATABASE {database} TO boss")
+        assert f'GRANT CONNECT ON DATABASE "{database}" TO "shop"' in manage_managed()["statements"]
+        assert attempt("shop", PASSWORD, "SELECT 1") == [(1,)]
+        assert not manage_managed()["changed"]
+
+    def test_a_password_is_only_replaced_when_it_differs(self, manage_managed, attempt, applications, postgresql):
+        manage_managed()
+        applications[0]["password"] = "the next password"
+        result = manage_managed()
+        assert result["statements"] == ["ALTER ROLE \"shop\" PASSWORD '...'"]
+        assert result["diff"]["before"]["role shop"]["password"] == "another one"
+        assert attempt("shop", "the next password", "SELECT 1") == [(1,)]
+        with contextlib.closing(postgresql.connect("postgres", user="biller", password=OTHER_PASSWORD)):
+            assert not manage_managed()["changed"], "the limit of connections is reached, and the password is right"
+
+    def test_changes_by_hand_are_mended(self, manage_managed, postgresql, database):
+        manage_managed()
+        for by_hand in (
+            "ALTER ROLE shop NOLOGIN CONNECTION LIMIT 3",
+            "GRANT billing_owner TO shop",
+            "GRANT USAGE ON SCHEMA shop TO PUBLIC",
+            "REVOKE USAGE ON SCHEMA shop FROM shop",
+            "REVOKE shop_purge FROM boss",
+            "ALTER ROLE shop IN DATABASE {database} RESET TimeZone",
+        ):
+            postgresql.sql(by_hand.format(database=database), database=database)
+            assert manage_managed()["changed"], by_hand
+            assert not manage_managed()["changed"], by_hand
+
+    def test_without_monitoring(self, manage_managed, postgresql):
+        manage_managed(monitor_user="")
+        assert postgresql.sql("SELECT 1 FROM pg_roles WHERE rolname = 'results_monitor'") == []
+
+    def test_a_pooler_in_transaction_mode_is_refused(self, manage_managed, postgresql, database):
+        users = {"boss": ADMINISTRATOR_PASSWORD}
+        with Pooler(postgresql, database, users, "transaction") as pooler:
+            assert re.search("a pooler that shares sessions", manage_managed(login_port=pooler.port)["msg"])
+        assert postgresql.sql("SELECT 1 FROM pg_roles WHERE rolname = 'shop'") == []
+        with Pooler(postgresql, database, users, "session") as pooler:
+            assert manage_managed(login_port=pooler.port)["changed"]
+
+    def test_no_session_is_one_sentence_and_no_secret(self, manage_managed):
+        result = manage_managed(login_password="not the password")
+        assert re.search("No session at .* as boss: .*password authentication failed", result["msg"])
+        assert "not the password" not in json.dumps(result)
+
+
+def quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
