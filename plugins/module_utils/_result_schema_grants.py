@@ -193,20 +193,30 @@ class _Postgresql(_Grants):
                     if words and (user == PUBLIC or user in known):
                         who = user if user == PUBLIC else self.session.name(user)
                         statements.append(f"REVOKE {', '.join(words)} ON SCHEMA {name} FROM {who}")
+        return statements + (self._calls(users) if self.has_purge else [])
+
+    def _calls(self, users: set[str]) -> list[str]:
+        """Who may call the purge."""
         purge = self.params["purge_user"]
-        if self.has_purge and purge in users and not self._may_call(purge):
-            statements.append(
-                f"GRANT EXECUTE ON PROCEDURE {self.session.of_schema(PURGE)} TO {self.session.name(purge)}"
-            )
+        callers = self._callers()
+        procedure = self.session.of_schema(PURGE)
+        statements = []
+        for user in (PUBLIC, *INTERFACE_ROLES):
+            if user in callers:
+                who = user if user == PUBLIC else self.session.name(user)
+                statements.append(f"REVOKE EXECUTE ON PROCEDURE {procedure} FROM {who}")
+        if purge in users and purge not in callers:
+            statements.append(f"GRANT EXECUTE ON PROCEDURE {procedure} TO {self.session.name(purge)}")
         return statements
 
-    def _may_call(self, user: str) -> bool:
+    def _callers(self) -> set[str]:
         rows = self.session.rows(
-            "SELECT 1 FROM pg_proc p, aclexplode(p.proacl) x WHERE p.proname = %s AND x.grantee = %s::regrole"
+            "SELECT CASE WHEN x.grantee = 0 THEN 'PUBLIC' ELSE pg_get_userbyid(x.grantee)::text END"
+            " FROM pg_proc p, aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) x WHERE p.proname = %s"
             " AND p.pronamespace = (SELECT oid FROM pg_namespace WHERE nspname = %s)",
-            (PURGE, self.session.name(user), self.params["schema"]),
+            (PURGE, self.params["schema"]),
         )
-        return bool(rows)
+        return {row[0] for row in rows}
 
 
 class _Mysql(_Grants):

@@ -131,24 +131,35 @@ def test_no_account_is_needed(application: Application) -> None:
     assert [text for text in result["sql"] if text.startswith("GRANT")] == []
 
 
-def test_an_interface_to_all_tables_sees_nothing(postgresql: Postgresql, run_on_host: Run) -> None:
+GIVEN_AWAY = """
+SELECT c.relname::text, x.grantee::regrole::text FROM pg_class c, aclexplode(c.relacl) x
+WHERE c.relnamespace = 'shop'::regnamespace AND x.grantee IN (0, 'anon'::regrole, 'authenticated'::regrole)
+UNION ALL SELECT p.proname::text, x.grantee::regrole::text FROM pg_proc p, aclexplode(p.proacl) x
+WHERE p.pronamespace = 'shop'::regnamespace AND x.grantee IN (0, 'anon'::regrole, 'authenticated'::regrole)
+UNION ALL SELECT n.nspname::text, x.grantee::regrole::text FROM pg_namespace n, aclexplode(n.nspacl) x
+WHERE n.nspname = 'shop' AND x.grantee IN (0, 'anon'::regrole, 'authenticated'::regrole)
+"""
+
+
+@pytest.mark.parametrize("owner", ["a role without login", "who logs in"])
+def test_an_interface_to_all_tables_sees_nothing(postgresql: Postgresql, run_on_host: Run, owner: str) -> None:
     """As Supabase has it, whose roles get each new table by default."""
     application = Application(postgresql, run_on_host)
     for role in ("anon", "authenticated"):
         postgresql.sql(f"DO $$ BEGIN CREATE ROLE {role}; EXCEPTION WHEN duplicate_object THEN END $$")
-    application.sql(
-        f'ALTER DEFAULT PRIVILEGES FOR ROLE "{application.owner}" GRANT ALL ON TABLES TO anon, authenticated'
-    )
+    owning = application.owner if owner != "who logs in" else postgresql.superuser
+    for what in ("TABLES", "SEQUENCES", "FUNCTIONS"):
+        application.sql(
+            f'ALTER DEFAULT PRIVILEGES FOR ROLE "{owning}" GRANT ALL ON {what} TO anon, authenticated, PUBLIC'
+        )
     application.sql("GRANT USAGE ON SCHEMA shop TO anon, authenticated, PUBLIC")
-    application.migrate()
+    wanted = {} if owner != "who logs in" else {"owner": None}
 
-    application.migrate()
+    application.migrate(**wanted)
 
-    assert application.migrate()["changed"] is False
-    for role in ("anon", "authenticated"):
-        assert application.sql(
-            "SELECT has_schema_privilege(%s, 'shop', 'USAGE'),"
-            " has_any_column_privilege(%s, 'celery_taskmeta', 'SELECT')",
-            role,
-            role,
-        ) == [(False, False)]
+    assert application.sql(GIVEN_AWAY) == []
+    assert application.migrate(**wanted)["changed"] is False
+    application.sql("GRANT EXECUTE ON PROCEDURE celery_purge TO PUBLIC, anon")
+    again = application.migrate(**wanted)["sql"]
+    assert len([text for text in again if text.startswith("REVOKE EXECUTE ON PROCEDURE")]) == 2
+    assert application.sql(GIVEN_AWAY) == []
