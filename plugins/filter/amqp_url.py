@@ -49,6 +49,7 @@ from typing import Any
 
 from ansible.errors import AnsibleFilterError
 from ansible_collections.resultops.celery.plugins.module_utils import _backend_broker
+from ansible_collections.resultops.celery.plugins.module_utils._backend_description import BackendError
 
 
 def amqp_url(description: Mapping[str, Any], password: object) -> str:
@@ -56,7 +57,7 @@ def amqp_url(description: Mapping[str, Any], password: object) -> str:
         raise AnsibleFilterError("The description of the broker must be a dictionary with the entries hosts and more.")
     try:
         return _backend_broker.amqp_url(description, password)
-    except _backend_broker.BackendError as error:
+    except BackendError as error:
         raise AnsibleFilterError(str(error)) from error
 
 

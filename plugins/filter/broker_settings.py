@@ -65,6 +65,7 @@ from typing import Any
 
 from ansible.errors import AnsibleFilterError
 from ansible_collections.resultops.celery.plugins.module_utils import _backend_broker
+from ansible_collections.resultops.celery.plugins.module_utils._backend_description import BackendError
 
 
 def broker_settings(url: object, options: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -72,7 +73,7 @@ def broker_settings(url: object, options: Mapping[str, Any] | None = None) -> di
         raise AnsibleFilterError("The options of the broker settings must be a dictionary.")
     try:
         return _backend_broker.broker_settings(url, options)
-    except _backend_broker.BackendError as error:
+    except BackendError as error:
         raise AnsibleFilterError(str(error)) from error
 
 

@@ -171,8 +171,9 @@ class RpcProbe(Probe):
             raise
 
     def store(self, serializer: str, task: str) -> str:
-        self._readers[serializer] = self._application(serializer)
-        self._reply_to = self._declare(self._readers[serializer])
+        app = self._application(serializer)
+        self._reply_to = self._declare(app)
+        self._readers[serializer] = app
         self._store(self._application(serializer).backend, task)
         return f"Celery {sys.modules['celery'].__version__} sent a result as {serializer} to a queue of its own."
 

@@ -277,6 +277,10 @@ class Roundtrip:
     def who_took_it(self) -> str:
         """Return the worker that holds the task or may have run it; raise if the task did not get that far."""
         if not self._app.conf.worker_enable_remote_control:
+            if broker.is_amqp(self.urls[0]) and not self._counts()[1]:
+                raise client.CheckFailedError(
+                    "no_worker", f"Nobody consumes the queue {self.queue}. {client.REMEDIES['no_worker']}"
+                )
             self._refuse_waiting()
             return "A worker"
         names = [name for answer in self._app.control.ping(timeout=PATIENCE_WITH_WORKERS) for name in answer]
@@ -301,7 +305,7 @@ class Roundtrip:
         return " or ".join(sorted(consumers))
 
     def _refuse_waiting(self) -> None:
-        waiting = self._messages_in_queue()
+        waiting = self._counts()[0]
         if waiting:
             raise client.CheckFailedError(
                 "timeout",
@@ -309,13 +313,15 @@ class Roundtrip:
                 f"{LOOK_AT_WORKER}",
             )
 
-    def _messages_in_queue(self) -> int:
+    def _counts(self) -> tuple[int, int]:
+        """The messages in the queue, and its consumers as far as the broker knows them."""
         with self._app.connection_for_read() as connection:
             try:
-                return int(connection.default_channel.queue_declare(self.queue, passive=True).message_count)
+                found = connection.default_channel.queue_declare(self.queue, passive=True)
             except connection.channel_errors:
                 # An empty queue of a Redis broker does not exist.
-                return 0
+                return 0, 0
+            return int(found.message_count), int(found.consumer_count)
 
     def store(self, worker: str) -> str:
         """Explain why a worker that has the task does not store its result."""

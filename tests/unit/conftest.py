@@ -29,6 +29,7 @@ from ansible.module_utils import _internal
 from ansible.module_utils.common import warnings
 from ansible.module_utils.testing import patch_module_args
 from ansible_collections.resultops.celery.tests.unit.ports import free_port
+from ansible_collections.resultops.celery.tests.unit.rpc_broker import RpcBroker
 from ansible_collections.resultops.celery.tests.unit.sql_servers import Mariadb, Postgresql
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -202,6 +203,13 @@ def mariadb() -> Iterator[Mariadb]:
     """One server for all tests of a process: each test makes a database of its own."""
     with Mariadb() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def rpc_broker() -> Iterator[RpcBroker]:
+    """One server for all tests of a process."""
+    with RpcBroker() as broker:
+        yield broker
 
 
 @pytest.fixture

@@ -101,6 +101,11 @@ class RabbitmqServer:
             os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
 
+    def process_group(self, number: signal.Signals) -> None:
+        """Send a signal to the whole server."""
+        assert self._process
+        os.killpg(self._process.pid, number)
+
     def ctl(self, *words: str) -> str:
         return subprocess.run(
             [self.rabbitmqctl, "--silent", *words], check=True, capture_output=True, text=True

@@ -15,9 +15,11 @@ import pytest
 from ansible_collections.resultops.celery.plugins.module_utils import _backend
 from ansible_collections.resultops.celery.plugins.module_utils import _celery_client as client
 from ansible_collections.resultops.celery.plugins.modules import task_roundtrip
+from ansible_collections.resultops.celery.tests.unit.rpc_broker import RpcBroker
 from ansible_collections.resultops.celery.tests.unit.sql_servers import Mariadb, Postgresql, SqlServer
 from ansible_collections.resultops.celery.tests.unit.worker_store import PASSWORD, Store, load
 from celery.contrib.testing.worker import start_worker
+from kombu import Queue
 
 MODULE = "task_roundtrip"
 TIMEOUT = 3.0
@@ -201,3 +203,51 @@ def test_results_in_an_sql_server(maker: type[SqlServer], monkeypatch: pytest.Mo
         assert run.rows[-1]["backend"] == store.kind
         schema = "results." if store.kind == "postgresql" else ""
         assert server.sql(f"SELECT count(*) FROM {schema}celery_taskmeta", database=store.database) == [(0,)]
+
+
+class TestRpc:
+    """With the account of a worker, which may have no queue of results."""
+
+    @pytest.fixture(autouse=True)
+    def clean_environment(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.delenv("CELERY_RESULT_BACKEND", raising=False)
+
+    def run(self, settings: Any, timeout: float = TIMEOUT, **options: Any) -> client.CheckRun:
+        probe = task_roundtrip.RpcRoundtrip(settings, options.pop("queue", None), timeout, **options)
+        run = client.CheckRun(probe.backend)
+        task_roundtrip.run_hops(run, probe, check_mode=False)
+        return run
+
+    def test_a_worker_answers_and_no_queue_is_needed(self, rpc_broker: RpcBroker) -> None:
+        with rpc_broker.worker("probe_worker", "--hostname", f"shop@{socket.gethostname()}"):
+            run = self.run(rpc_broker.module("probe_worker"), 10, worker_app="shop")
+            assert run.failures == []
+            passed = dict.fromkeys(["broker", "ping", "subscribe", "publish", "worker", "read", "delete"], "passed")
+            assert statuses(run) == {**passed, "read": "skipped"}
+            assert {row["backend"] for row in run.rows} == {"rpc"}
+            assert rpc_broker.queues() == {}
+            other = self.run(rpc_broker.module("probe_worker"), queue="elsewhere")
+            assert outcome(other) == [("roundtrip_publish", "acl")]
+
+    def test_strict_permissions_are_enough(self, rpc_broker: RpcBroker) -> None:
+        settings = rpc_broker.module("strict_worker", worker_enable_remote_control=False)
+        settings.task_queues = [Queue("celery", no_declare=True)]
+        script = "from kombu import Queue\napp.conf.task_queues = [Queue('celery', no_declare=True)]\n"
+        arguments = ("--without-gossip", "--without-mingle")
+        with rpc_broker.worker("strict_worker", *arguments, script=script, worker_enable_remote_control=False):
+            run = self.run(settings, 10, worker_app="shop")
+        assert run.failures == []
+        assert statuses(run)["ping"] == statuses(run)["read"] == "skipped"
+        silent = self.run(settings)
+        assert outcome(silent) == [("roundtrip_worker", "no_worker")]
+        assert "Nobody consumes the queue celery" in silent.failures[0]["detail"]
+
+    def test_a_worker_whose_results_go_elsewhere(self, rpc_broker: RpcBroker) -> None:
+        with rpc_broker.worker("probe_worker", result_backend="disabled://"):
+            run = self.run(rpc_broker.module("probe_worker"))
+        assert outcome(run) == [("roundtrip_store", "unknown")]
+        assert "although this host can store results" in run.failures[0]["detail"]
+
+    def test_no_worker_at_all(self, rpc_broker: RpcBroker) -> None:
+        run = self.run(rpc_broker.module("probe_worker"))
+        assert outcome(run) == [("roundtrip_worker", "no_worker")]
