@@ -114,7 +114,7 @@ CASES: dict[str, tuple[dict[str, Any], str]] = {
         {**RPC, "worker_settings": {"task_ignore_result": True}},
         "worker_settings.task_ignore_result is true and worker_backend is rpc: whoever waits",
     ),
-    "rpc_expiry": ({**RPC, "worker_result_expires": 0}, "The result_expires in seconds is 0, but it must be a whole"),
+    "rpc_expiry": ({**RPC, "worker_result_expires": 5}, "The result_expires in seconds is 5, but it must be a whole"),
     "rpc_persistent": (
         {**RPC, "worker_backend_options": {"result_persistent": 1}},
         "The result_persistent option is 1, but it must be true or false",
@@ -213,7 +213,7 @@ CASES: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "expiry_on_postgresql": (
         {**POSTGRESQL, "worker_result_expires": 3600},
-        "worker_result_expires is 3600 and worker_backend is postgresql: leave it at 86400 and set the retention",
+        "worker_result_expires is 3600 and worker_backend is postgresql: leave it at 0 and set the retention",
     ),
     "compression_on_mysql": (
         {**MYSQL, "worker_settings": {"result_compression": "gzip"}},
