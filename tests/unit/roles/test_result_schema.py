@@ -25,8 +25,10 @@ PLAY = """
   pre_tasks:
     - ansible.builtin.set_fact:
         ansible_facts: {distribution: Debian, distribution_major_version: "12"}
-  roles:
-    - role: resultops.celery.result_schema
+  tasks:
+    - ansible.builtin.include_role:
+        name: resultops.celery.result_schema
+        tasks_from: "{{ entry_point | default('main') }}"
 """
 
 
@@ -101,14 +103,41 @@ def recap(text: str) -> tuple[bool, int]:
     return int(numbers[1]) > 0, int(numbers[2])
 
 
+MANAGED = {
+    "result_schema_login_host": "db.example",
+    "result_schema_login_password": "what the provider's page says",
+    "result_schema_applications": [{"name": "a"}],
+}
 REFUSED = {
     "the same place": (
         {"result_schema_applications": [{"name": "a", "schema": "s"}, {"name": "b", "schema": "s"}]},
         "must give each application a name and a schema of its own",
     ),
-    "no account": (
+    "no secret": (
         {"result_schema_login_host": "db.example", "result_schema_applications": [{"name": "a"}]},
-        "result_schema_login_host is db.example: result_schema_login_user and",
+        "result_schema_login_password is missing",
+    ),
+    "a placeholder": (
+        {**MANAGED, "result_schema_login_password": "postgresql_production_your_key_here"},
+        "result_schema_login_password still holds the placeholder",
+    ),
+    "no account": ({**MANAGED, "result_schema_login_user": ""}, "result_schema_login_user must name an account"),
+    "no applications": ({**MANAGED, "result_schema_applications": []}, "result_schema_applications is empty"),
+    "a secret that is not there": (
+        {**MANAGED, "result_schema_applications": [{"name": "a", "password": "{{ vault_forgotten }}"}]},
+        "result_schema_applications[a].password is missing",
+    ),
+    "a weak secret": (
+        {**MANAGED, "result_schema_applications": [{"name": "a", "password": "short"}]},
+        "result_schema_applications[a].password is too short",
+    ),
+    "a name that needs quotes": (
+        {**MANAGED, "result_schema_applications": [{"name": "A", "password": "long enough for a test"}]},
+        "result_schema_applications[A].name is 'A'",
+    ),
+    "an account of one's own beside those that are made": (
+        {**MANAGED, "result_schema_applications": [{"name": "a", "password": "long enough for a test", "owner": "b"}]},
+        "result_schema_applications sets a.owner beside a password",
     ),
     "no engine": ({"result_schema_engine": "oracle"}, "value of result_schema_engine must be one of"),
 }
@@ -117,6 +146,6 @@ REFUSED = {
 @pytest.mark.parametrize("case", REFUSED)
 def test_what_cannot_work_is_refused_before_a_server_is_asked(case: str, play: Callable[..., str]) -> None:
     variables, sentence = REFUSED[case]
-    text = play(**variables)
+    text = play(**variables, entry_point="preflight")
     assert recap(text) == (False, 1)
     assert sentence in " ".join(text.split())
