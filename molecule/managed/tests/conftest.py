@@ -1,0 +1,13 @@
+# Copyright (c) 2026, the resultops.celery authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import pytest
+from scenario import INVENTORY, Managed
+
+
+@pytest.fixture(scope="session")
+def fleet() -> Managed:
+    return Managed(INVENTORY, client="managedworker")
