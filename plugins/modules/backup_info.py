@@ -27,18 +27,10 @@ options:
     description:
       - Where the backups of one set are kept.
     type: path
-attributes:
-  check_mode:
-    description: Can run in check_mode and return changed status prediction without modifying target.
-    support: full
-  diff_mode:
-    description: Returns details on what has changed (or possibly needs changing in check_mode), when in diff mode.
-    support: none
-    details: Nothing changes.
-  platform:
-    description: Target OS families the module runs on.
-    platforms: posix
-    support: full
+extends_documentation_fragment:
+  - resultops.celery._attributes.posix
+  - resultops.celery._attributes.info
+  - resultops.celery._attributes
 seealso:
   - module: resultops.celery.backup_store
   - module: resultops.celery.redis_restore

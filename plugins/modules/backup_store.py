@@ -39,18 +39,13 @@ options:
       - How many backups are kept.
     type: int
     required: true
+extends_documentation_fragment:
+  - resultops.celery._attributes.posix
+  - resultops.celery._attributes
 attributes:
-  check_mode:
-    description: Can run in check_mode and return changed status prediction without modifying target.
-    support: full
   diff_mode:
-    description: Returns details on what has changed (or possibly needs changing in check_mode), when in diff mode.
     support: none
     details: The result is a new file.
-  platform:
-    description: Target OS families the module runs on.
-    platforms: posix
-    support: full
 seealso:
   - module: resultops.celery.redis_backup
   - module: resultops.celery.backup_info

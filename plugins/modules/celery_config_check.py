@@ -21,19 +21,10 @@ description:
   - Run it with the Python interpreter of the worker's virtual environment.
 requirements:
   - celery with the client library of the backend, in the interpreter that runs the module
-attributes:
-  check_mode:
-    description: Can run in C(check_mode) and return what would happen without changing the target.
-    support: full
-    details: The module never changes anything.
-  diff_mode:
-    description: Returns details on what changed in diff mode.
-    support: none
-    details: Nothing is changed.
-  platform:
-    description: The platforms that the module runs on.
-    platforms: posix
-    support: full
+extends_documentation_fragment:
+  - resultops.celery._attributes.posix
+  - resultops.celery._attributes.info
+  - resultops.celery._attributes
 options:
   configuration:
     description: The text of the configuration module.

@@ -19,19 +19,15 @@ description:
 requirements:
   - systemd as the init system
   - the program C(nft) of the package nftables for O(fault=cut_off)
+extends_documentation_fragment:
+  - resultops.celery._attributes.posix
+  - resultops.celery._attributes
 attributes:
   check_mode:
-    description: Can run in C(check_mode) and return what would happen without changing the target.
-    support: full
     details: In check mode the module looks whether the host has all that it would need, and fails where it does not.
   diff_mode:
-    description: Returns details on what changed in diff mode.
     support: none
     details: What is broken is not a configuration.
-  platform:
-    description: The platforms that the module runs on.
-    platforms: posix
-    support: full
 options:
   state:
     description: Whether the fault is to be there.

@@ -19,19 +19,13 @@ description:
     host that reaches all servers and is not broken meanwhile.
 requirements:
   - python3-redis (the Python library redis >= 4.3) on the host
+extends_documentation_fragment:
+  - resultops.celery._attributes.posix
+  - resultops.celery._attributes.info
+  - resultops.celery._attributes
 attributes:
   check_mode:
-    description: Can run in C(check_mode) and return what would happen without changing the target.
-    support: full
     details: In check mode the module returns at once and has seen nothing.
-  diff_mode:
-    description: Returns details on what changed in diff mode.
-    support: none
-    details: Nothing is changed.
-  platform:
-    description: The platforms that the module runs on.
-    platforms: posix
-    support: full
 options:
   directory:
     description:

@@ -18,19 +18,9 @@ description:
   - Has to run as root where files are compared that not everybody may read.
 requirements:
   - GNU tar, where O(archive) is given
-attributes:
-  check_mode:
-    description: Can run in C(check_mode) and return what would happen without changing the target.
-    support: full
-    details: The module never changes anything.
-  diff_mode:
-    description: Returns details on what changed in diff mode.
-    support: none
-    details: Nothing is changed.
-  platform:
-    description: The platforms that the module runs on.
-    platforms: debian
-    support: full
+extends_documentation_fragment:
+  - resultops.celery._attributes.info
+  - resultops.celery._attributes
 options:
   packages:
     description: Debian packages that must be installed.

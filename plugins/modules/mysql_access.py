@@ -88,17 +88,10 @@ options:
     default: []
 extends_documentation_fragment:
   - resultops.celery._mysql
+  - resultops.celery._attributes
 attributes:
-  check_mode:
-    description: Can run in check_mode and return changed status prediction without modifying target.
-    support: full
   diff_mode:
     description: Returns the databases, accounts and privileges that differ. Of passwords it says whether they differ.
-    support: full
-  platform:
-    description: Target OS families the module runs on.
-    platforms: debian
-    support: full
 seealso:
   - module: resultops.celery.mysql_config
   - module: community.mysql.mysql_user

@@ -51,17 +51,10 @@ options:
 extends_documentation_fragment:
   - ansible.builtin.files
   - resultops.celery._mysql
+  - resultops.celery._attributes
 attributes:
-  check_mode:
-    description: Can run in check_mode and return changed status prediction without modifying target.
-    support: full
   diff_mode:
     description: Returns the settings that changed, in the file and in the running server.
-    support: full
-  platform:
-    description: Target OS families the module runs on.
-    platforms: debian
-    support: full
 seealso:
   - module: resultops.celery.mysql_access
   - module: community.mysql.mysql_variables

@@ -110,17 +110,10 @@ options:
     type: path
 extends_documentation_fragment:
   - resultops.celery._postgresql
+  - resultops.celery._attributes
 attributes:
-  check_mode:
-    description: Can run in check_mode and return changed status prediction without modifying target.
-    support: full
   diff_mode:
     description: Returns the roles, settings and privileges that differ. Of passwords it says whether they differ.
-    support: full
-  platform:
-    description: Target OS families the module runs on.
-    platforms: debian
-    support: full
 seealso:
   - module: resultops.celery.postgresql_config
   - module: community.postgresql.postgresql_user

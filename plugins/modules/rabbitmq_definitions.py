@@ -118,17 +118,10 @@ options:
     default: "0640"
 extends_documentation_fragment:
   - ansible.builtin.files
+  - resultops.celery._attributes
 attributes:
-  check_mode:
-    description: Can run in check_mode and return changed status prediction without modifying target.
-    support: full
   diff_mode:
     description: Returns the objects that differ, in the file and in the running server. Hashes are masked.
-    support: full
-  platform:
-    description: Target OS families the module runs on.
-    platforms: debian
-    support: full
 seealso:
   - module: resultops.celery.rabbitmq_node
 """

@@ -48,17 +48,11 @@ options:
     description: Seconds after which a command to the server is given up.
     type: int
     default: 60
+extends_documentation_fragment:
+  - resultops.celery._attributes
 attributes:
-  check_mode:
-    description: Can run in check_mode and return changed status prediction without modifying target.
-    support: full
   diff_mode:
     description: Returns the thresholds that differ.
-    support: full
-  platform:
-    description: Target OS families the module runs on.
-    platforms: debian
-    support: full
 seealso:
   - module: resultops.celery.rabbitmq_definitions
 """

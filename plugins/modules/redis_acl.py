@@ -136,17 +136,10 @@ options:
 extends_documentation_fragment:
   - ansible.builtin.files
   - resultops.celery._redis
+  - resultops.celery._attributes
 attributes:
-  check_mode:
-    description: Can run in check_mode and return changed status prediction without modifying target.
-    support: full
   diff_mode:
     description: Returns the users that changed, with their rules and the first eight characters of each hash.
-    support: full
-  platform:
-    description: Target OS families the module runs on.
-    platforms: debian
-    support: full
 seealso:
   - module: resultops.celery.redis_config
 """

@@ -67,17 +67,12 @@ options:
       - The server's program, which verifies the data while no server is running.
       - Without it C(redis-server) and then C(valkey-server) are searched on the C(PATH).
     type: path
+extends_documentation_fragment:
+  - resultops.celery._attributes
 attributes:
-  check_mode:
-    description: Can run in check_mode and return changed status prediction without modifying target.
-    support: full
   diff_mode:
     description: Says what would be done in RV(action), and has no other difference to show.
     support: none
-  platform:
-    description: Target OS families the module runs on.
-    platforms: debian
-    support: full
 requirements:
   - python3-redis (the Python library redis >= 4.3) on the host, if a server is running
 seealso:

@@ -19,18 +19,8 @@ description:
   - Never changes anything.
 extends_documentation_fragment:
   - resultops.celery._redis
-attributes:
-  check_mode:
-    description: Can run in check_mode and return changed status prediction without modifying target.
-    support: full
-  diff_mode:
-    description: Returns details on what has changed (or possibly needs changing in check_mode), when in diff mode.
-    support: none
-    details: Nothing changes.
-  platform:
-    description: Target OS families the module runs on.
-    platforms: debian
-    support: full
+  - resultops.celery._attributes.info
+  - resultops.celery._attributes
 seealso:
   - module: resultops.celery.redis_backup
   - module: resultops.celery.redis_restore

@@ -62,17 +62,10 @@ options:
 extends_documentation_fragment:
   - resultops.celery._topology
   - resultops.celery._topology.login
+  - resultops.celery._attributes
 attributes:
-  check_mode:
-    description: Can run in check_mode and return changed status prediction without modifying target.
-    support: full
   diff_mode:
     description: Returns who is the primary before and after.
-    support: full
-  platform:
-    description: Target OS families the module runs on.
-    platforms: debian
-    support: full
 notes:
   - C(repl-ping-replica-period) of the old primary and C(replica-priority) of the new one are changed for some seconds
     and put back. C(failover-timeout) of one sentinel is changed for a tenth of a second, so that it ends its failover

@@ -71,17 +71,10 @@ options:
 extends_documentation_fragment:
   - resultops.celery._redis
   - resultops.celery._topology
+  - resultops.celery._attributes
 attributes:
-  check_mode:
-    description: Can run in check_mode and return changed status prediction without modifying target.
-    support: full
   diff_mode:
     description: Returns whom the server follows, before and after, in its state file or live.
-    support: full
-  platform:
-    description: Target OS families the module runs on.
-    platforms: debian
-    support: full
 notes:
   - O(login_user), O(login_password), O(ca_file), O(certificate_file) and O(private_key_file) are those for the other
     nodes, too. They are asked over TLS even if the own server is spoken to over O(unix_socket).

@@ -49,17 +49,10 @@ options:
     default: 3600
 extends_documentation_fragment:
   - resultops.celery._redis
+  - resultops.celery._attributes
 attributes:
-  check_mode:
-    description: Can run in check_mode and return changed status prediction without modifying target.
-    support: full
   diff_mode:
     description: Returns how many keys each database has before and after.
-    support: full
-  platform:
-    description: Target OS families the module runs on.
-    platforms: debian
-    support: full
 requirements:
   - python3-cryptography on the host
 seealso:

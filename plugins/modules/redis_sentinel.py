@@ -179,17 +179,10 @@ options:
 extends_documentation_fragment:
   - ansible.builtin.files
   - resultops.celery._redis
+  - resultops.celery._attributes
 attributes:
-  check_mode:
-    description: Can run in check_mode and return changed status prediction without modifying target.
-    support: full
   diff_mode:
     description: Returns what changed in both files and in the running Sentinel. Secret values are masked.
-    support: full
-  platform:
-    description: Target OS families the module runs on.
-    platforms: debian
-    support: full
 seealso:
   - module: resultops.celery.redis_acl
   - module: resultops.celery.redis_config

@@ -44,17 +44,8 @@ options:
 extends_documentation_fragment:
   - resultops.celery._topology
   - resultops.celery._topology.login
-attributes:
-  check_mode:
-    description: Can run in check_mode and return changed status prediction without modifying target.
-    support: full
-  diff_mode:
-    description: Changes nothing, so that there is nothing to show.
-    support: none
-  platform:
-    description: Target OS families the module runs on.
-    platforms: debian
-    support: full
+  - resultops.celery._attributes.info
+  - resultops.celery._attributes
 seealso:
   - module: resultops.celery.redis_failover
   - module: resultops.celery.redis_replication

@@ -24,19 +24,13 @@ description:
   - Run it with the Python interpreter of the worker's virtual environment, as the user of the worker.
 requirements:
   - celery with the client library of the backend, in the interpreter that runs the module
+extends_documentation_fragment:
+  - resultops.celery._attributes.posix
+  - resultops.celery._attributes.info
+  - resultops.celery._attributes
 attributes:
   check_mode:
-    description: Can run in C(check_mode) and return what would happen without changing the target.
-    support: full
     details: In check mode the module connects and signs in, and skips all checks that store something.
-  diff_mode:
-    description: Returns details on what changed in diff mode.
-    support: none
-    details: Nothing is changed.
-  platform:
-    description: The platforms that the module runs on.
-    platforms: posix
-    support: full
 options:
   env_file:
     description:

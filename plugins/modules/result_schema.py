@@ -61,17 +61,10 @@ options:
     default: 300
 extends_documentation_fragment:
   - resultops.celery._sql_session
+  - resultops.celery._attributes
 attributes:
-  check_mode:
-    description: Can run in check_mode and return changed status prediction without modifying target.
-    support: full
   diff_mode:
     description: Returns the revisions and the SQL between them.
-    support: full
-  platform:
-    description: Target OS families the module runs on.
-    platforms: debian
-    support: full
 requirements:
   - python3-alembic and python3-sqlalchemy on the host that the module runs on
 seealso:

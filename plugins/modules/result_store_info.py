@@ -48,19 +48,9 @@ options:
     default: 30
 extends_documentation_fragment:
   - resultops.celery._sql_session
-attributes:
-  check_mode:
-    description: Can run in check_mode and return what would happen without changing the target.
-    support: full
-    details: The module never changes anything.
-  diff_mode:
-    description: Returns details on what changed in diff mode.
-    support: none
-    details: Nothing is changed.
-  platform:
-    description: The platforms that the module runs on.
-    platforms: posix
-    support: full
+  - resultops.celery._attributes.posix
+  - resultops.celery._attributes.info
+  - resultops.celery._attributes
 seealso:
   - module: resultops.celery.redis_data_info
 """

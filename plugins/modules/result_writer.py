@@ -21,19 +21,15 @@ description:
     O(state=written) with C(async), because it takes as long as it is told to.
 requirements:
   - celery with the client library of the backend, in the interpreter that runs the module
+extends_documentation_fragment:
+  - resultops.celery._attributes.posix
+  - resultops.celery._attributes
 attributes:
   check_mode:
-    description: Can run in C(check_mode) and return what would happen without changing the target.
-    support: full
     details: In check mode the module loads the configuration and stores, reads and deletes nothing.
   diff_mode:
-    description: Returns details on what changed in diff mode.
     support: none
     details: Results are counted, not compared.
-  platform:
-    description: The platforms that the module runs on.
-    platforms: posix
-    support: full
 options:
   state:
     description:

@@ -44,18 +44,11 @@ options:
     required: true
 extends_documentation_fragment:
   - resultops.celery._sql_session
+  - resultops.celery._attributes
 attributes:
-  check_mode:
-    description: Can run in check_mode and return changed status prediction without modifying target.
-    support: full
   diff_mode:
-    description: Returns details on what has changed (or possibly needs changing in check_mode), when in diff mode.
     support: none
     details: The result is a new file.
-  platform:
-    description: Target OS families the module runs on.
-    platforms: debian
-    support: full
 requirements:
   - python3-cryptography on the host
   - postgresql-client or mariadb-client on the host, of the server's release or a later one

@@ -35,17 +35,10 @@ options:
     required: true
 extends_documentation_fragment:
   - resultops.celery._sql_session
+  - resultops.celery._attributes
 attributes:
-  check_mode:
-    description: Can run in check_mode and return changed status prediction without modifying target.
-    support: full
   diff_mode:
     description: Returns how many rows each table has before and after.
-    support: full
-  platform:
-    description: Target OS families the module runs on.
-    platforms: debian
-    support: full
 requirements:
   - python3-cryptography on the host
   - postgresql-client or mariadb-client on the host
