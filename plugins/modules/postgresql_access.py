@@ -359,6 +359,7 @@ class Access:
 
     def _compare_role(self, role: Role, found: Optional[Found]) -> None:
         quoted = name(role.name)
+        is_new = found is None
         if found is None:
             self.statements.append(f"CREATE ROLE {quoted} NOLOGIN")
             found = Found(False, -1, None, False, [], [], {})
@@ -377,7 +378,7 @@ class Access:
         for setting in sorted(found.settings.keys() - role.settings.keys()):
             self.statements.append(f"{place} RESET {setting}")
         wanted, is_now = _described(role), _described_found(found, self._state_of_password(role, found))
-        if wanted != is_now:
+        if is_new or wanted != is_now:
             self.before.setdefault(f"role {role.name}", is_now)
             self.after[f"role {role.name}"] = wanted
 

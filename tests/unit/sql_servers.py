@@ -279,9 +279,13 @@ class Pooler:
 
     with Pooler(server, database, {"app": "password"}, "transaction") as pooler:
         server.connect(database, user="app", password="password", port=pooler.port)
+
+    With a login, such as user=app password=secret, every client becomes that account of the server.
     """
 
-    def __init__(self, server: Postgresql, database: str, users: dict[str, str], mode: str, **options: str) -> None:
+    def __init__(
+        self, server: Postgresql, database: str, users: dict[str, str], mode: str, login: str = "", **options: str
+    ) -> None:
         self.server = server
         self.port = free_port()
         self.directory = Path(tempfile.mkdtemp(prefix="celery-pooler-"))
@@ -305,7 +309,7 @@ class Pooler:
         }
         self.configuration = self.directory / "pgbouncer.ini"
         self.configuration.write_text(
-            f"[databases]\n{database} = host={server.host} port={server.port} dbname={database}\n[pgbouncer]\n"
+            f"[databases]\n{database} = host={server.host} port={server.port} dbname={database} {login}\n[pgbouncer]\n"
             + "".join(f"{name} = {value}\n" for name, value in settings.items())
         )
 

@@ -263,6 +263,7 @@ class TestManagedServer:
         assert first["changed"]
         assert first["statements"] == dry["statements"]
         assert 'GRANT "shop_owner" TO CURRENT_USER' in first["statements"]
+        assert first["diff"]["before"].keys() == first["diff"]["after"].keys()
         again = manage_managed()
         assert (again["changed"], again["statements"], again["diff"]) == (False, [], {"before": {}, "after": {}})
         for user, password, schema in (("shop", PASSWORD, "shop"), ("biller", OTHER_PASSWORD, "bills")):
@@ -322,6 +323,21 @@ class TestManagedServer:
         assert postgresql.sql("SELECT 1 FROM pg_roles WHERE rolname = 'shop'") == []
         with Pooler(postgresql, database, users, "session") as pooler:
             assert manage_managed(login_port=pooler.port)["changed"]
+
+    def test_a_pooler_that_wants_the_project_in_each_name(self, manage_managed, applications, postgresql, database):
+        users = {
+            "boss": ADMINISTRATOR_PASSWORD,
+            "shop": PASSWORD,
+            "shop_purge": PURGE_PASSWORD,
+            "results_monitor": MONITOR_PASSWORD,
+        }
+        del applications[1]
+        login = f"user=boss password={quoted(ADMINISTRATOR_PASSWORD)}"
+        of_project = {f"{user}.project": password for user, password in users.items()}
+        with Pooler(postgresql, database, of_project, "session", login) as pooler:
+            through = {"login_port": pooler.port, "login_user": "boss.project"}
+            assert 'CREATE ROLE "shop" NOLOGIN' in manage_managed(**through)["statements"]
+            assert not manage_managed(**through)["changed"]
 
     def test_no_session_is_one_sentence_and_no_secret(self, manage_managed):
         result = manage_managed(login_password="not the password")
