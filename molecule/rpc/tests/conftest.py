@@ -10,7 +10,7 @@ from scenario import CLUSTER, INVENTORY, SERVERS, Rpc
 
 @pytest.fixture(scope="session")
 def fleet() -> Rpc:
-    return Rpc(INVENTORY, client="rpcworker13")
+    return Rpc(INVENTORY, client="rpcb")
 
 
 @pytest.fixture(params=SERVERS)

@@ -14,10 +14,12 @@ from urllib.parse import quote
 from fleet import CA_FILE, CHECKOUT, Fleet
 
 INVENTORY = CHECKOUT / "molecule" / "rpc" / "inventory"
-# Each server that stands alone, with the worker host that uses it.
-SERVERS = {"rpc12": "rpcworker12", "rpc13": "rpcworker13"}
+# Each server that stands alone, with the worker host that uses it: the same one, and another.
+SERVERS = {"rpc12": "rpc12", "rpc13": "rpcb"}
 CLUSTER = ("rpca", "rpcb", "rpcc")
+CLUSTER_WORKER = "rpca"
 WORKER_UNIT = "celery-probe.service"
+WORKER_DIRECTORY = "/var/lib/celery/probe"
 
 # Begins every client program: one connection with an account of its own, and what the server says to each attempt.
 AMQP = """
@@ -44,9 +46,10 @@ def attempt(action):
 
 # Celery as a client: the settings of the worker host with the client's account.
 CLIENT = """
-import os
+import os, sys
+sys.path.insert(0, "/opt/celery/probe/src")
 os.environ["CELERY_BROKER_URL"] = os.environ["CELERY_CLIENT_URL"]
-from probe_tasks import app, echo, sleep
+from probe_tasks import app, echo, hold
 """
 
 
