@@ -1,14 +1,21 @@
 # Copyright (c) 2026, the resultops.celery authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The servers of this scenario, and sessions that one of them opens at another as a client would."""
+"""The servers and workers of this scenario, and sessions that one server opens at another as a client would."""
 
 from __future__ import annotations
 
+import json
+import os
+import re
+import subprocess
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from fleet import CHECKOUT, Fleet
+import pytest
+from fleet import BIN, CHECKOUT, Fleet
 
 INVENTORY = CHECKOUT / "molecule" / "database" / "inventory"
 LOG = CHECKOUT / ".cache" / "molecule" / "database.log"
@@ -31,6 +38,18 @@ class Server:
     @property
     def playbook(self) -> str:
         return f"resultops.celery.{self.engine}"
+
+    def ago(self, **interval: int) -> str:
+        """The SQL of a moment in the past; the name of the argument is the unit."""
+        ((unit, number),) = interval.items()
+        if self.engine == "postgresql":
+            return f"(now() AT TIME ZONE 'utc' - interval '{number} {unit}')"
+        return f"(UTC_TIMESTAMP() - INTERVAL {number} {unit.removesuffix('s')})"
+
+    @property
+    def next_id(self) -> str:
+        """The SQL of the next id of a result."""
+        return "nextval('probe.task_id_sequence')" if self.engine == "postgresql" else "nextval(probe.task_id_sequence)"
 
 
 def postgresql(name: str, client: str, version: int) -> Server:
@@ -67,6 +86,10 @@ SERVERS = {
 }
 POSTGRESQL = {name: server for name, server in SERVERS.items() if server.engine == "postgresql"}
 MARIADB = {name: server for name, server in SERVERS.items() if server.engine == "mysql"}
+ALL = tuple(SERVERS.values())
+# Where each worker keeps its results. Its queue bears the name of the engine.
+WORKERS = {"dbworker13": SERVERS["dbpg13"], "dbworkermaria": SERVERS["dbmaria12"]}
+REVISION = "SELECT version_num FROM probe.celery_schema_version"
 
 POSTGRESQL_CLIENT = """
 import psycopg2
@@ -143,16 +166,55 @@ class Databases(Fleet):
         return str(self.host(server.name).check_output(command, statement))
 
     def pid(self, server: Server) -> str:
-        return str(self.host(server.name).check_output("systemctl show --value --property MainPID %s", server.unit))
+        return self.pid_of(server.name, server.unit)
+
+    def pid_of(self, name: str, unit: str) -> str:
+        return str(self.host(name).check_output("systemctl show --value --property MainPID %s", unit))
 
     def run(self, *servers: Server, arguments: tuple[str, ...] = ()) -> str:
-        """Run the playbooks of servers; return what they said."""
+        """Run the playbooks of servers and their tables; return what they said."""
         playbooks = sorted({server.playbook for server in servers})
-        limit = ",".join(server.name for server in servers)
-        run = self.playbook(*playbooks, "--limit", limit, *arguments)
+        names = ",".join(server.name for server in servers)
+        return self.said(*playbooks, "resultops.celery.schema", "--limit", names, *arguments)
+
+    def said(self, *arguments: str) -> str:
+        """What playbooks say that must not fail."""
+        run = self.playbook(*arguments)
         assert run.returncode == 0, (run.stdout + run.stderr)[-6000:]
         return run.stdout
+
+    def store_info(self, *servers: Server) -> dict[str, dict[str, Any]]:
+        """What the module says on hosts of one engine about the results of the application."""
+        names = ",".join(server.name for server in servers)
+        command = [str(BIN / "ansible"), names, *self.use_inventory, "--become"]
+        run = subprocess.run(
+            [*command, "--module-name", "resultops.celery.result_store_info", "--args", STORE[servers[0].engine]],
+            capture_output=True,
+            text=True,
+            cwd=CHECKOUT,
+            env={**os.environ, "ANSIBLE_CALLBACK_RESULT_FORMAT": "json", "ANSIBLE_NOCOLOR": "1"},
+            timeout=120,
+            check=False,
+        )
+        assert run.returncode == 0, run.stdout + run.stderr
+        said = re.findall(r"^(\w+) \| SUCCESS => (\{.*?^\})", run.stdout, re.DOTALL | re.MULTILINE)
+        return {name: json.loads(told) for name, told in said}
+
+
+def wait_until(condition: Callable[[], Any], seconds: float, what: str) -> Any:
+    deadline = time.monotonic() + seconds
+    while not (found := condition()):
+        if time.monotonic() > deadline:
+            pytest.fail(f"{what} after {seconds} seconds")
+        time.sleep(0.3)
+    return found
 
 
 # Accounts whose password has another name in the vault.
 PASSWORDS = {"probe_purge": "purge", "probe_owner": "owner", "results_monitor": "monitor"}
+# Who may look at the results of an application on the host itself.
+STORE = {
+    "postgresql": "engine=postgresql login_unix_socket=/run/postgresql login_user=results_monitor database=results"
+    " schema=probe exact=true",
+    "mysql": "engine=mysql login_unix_socket=/run/mysqld/mysqld.sock login_user=root database=probe exact=true",
+}

@@ -40,6 +40,62 @@ MARIADB_FORBIDDEN = (
     "DROP DATABASE probe",
     "SHUTDOWN",
 )
+# On the real tables, by both engines: what each account needs, and what it must not do.
+ALLOWED = {
+    "probe": (
+        "INSERT INTO probe.celery_taskmeta (id, task_id, status, result) VALUES ({next_id}, 'mine', 'STARTED', 'x')",
+        "UPDATE probe.celery_taskmeta SET status = 'SUCCESS' WHERE task_id = 'mine'",
+        "SELECT status FROM probe.celery_taskmeta WHERE task_id = 'mine'",
+        "SELECT count(*) FROM probe.celery_tasksetmeta",
+    ),
+    "results_monitor": (
+        "SELECT id, status, date_done, created FROM probe.celery_taskmeta",
+        "SELECT id, date_done, created FROM other.celery_tasksetmeta",
+        "SELECT started, ended, removed, backlog, oldest, error FROM probe.celery_purge_status",
+    ),
+    "probe_purge": (
+        "SELECT id, date_done, created FROM probe.celery_taskmeta",
+        "DELETE FROM probe.celery_taskmeta WHERE id > 0",
+        "CALL probe.celery_purge(86400, 604800, 5000, 0.05)",
+    ),
+}
+FORBIDDEN = {
+    "probe": (
+        "ALTER TABLE probe.celery_taskmeta ADD mine int",
+        "CREATE INDEX mine ON probe.celery_taskmeta (status)",
+        "DROP TABLE probe.celery_taskmeta",
+        "TRUNCATE TABLE probe.celery_taskmeta",
+        "DROP SEQUENCE probe.task_id_sequence",
+        "DROP PROCEDURE probe.celery_purge",
+        "CALL probe.celery_purge(1, 1, 1, 0)",
+        "UPDATE probe.celery_schema_version SET version_num = '0001'",
+        "SELECT * FROM probe.celery_purge_status",
+        "SELECT id FROM other.celery_taskmeta",
+        "INSERT INTO other.celery_taskmeta (id, task_id) VALUES (1, 'forged')",
+        "DELETE FROM other.celery_tasksetmeta",
+    ),
+    "results_monitor": (
+        "SELECT result FROM probe.celery_taskmeta",
+        "SELECT task_id FROM probe.celery_taskmeta",
+        "SELECT * FROM other.celery_taskmeta",
+        "SELECT result FROM probe.celery_tasksetmeta",
+        "DELETE FROM probe.celery_taskmeta",
+        "UPDATE probe.celery_purge_status SET error = NULL",
+        "CALL probe.celery_purge(1, 1, 1, 0)",
+    ),
+    "probe_purge": (
+        "SELECT result FROM probe.celery_taskmeta",
+        "SELECT status FROM probe.celery_taskmeta",
+        "SELECT * FROM probe.celery_tasksetmeta",
+        "INSERT INTO probe.celery_taskmeta (id, task_id) VALUES (1, 'forged')",
+        "UPDATE probe.celery_taskmeta SET status = 'FAILURE'",
+        "TRUNCATE TABLE probe.celery_taskmeta",
+        "ALTER TABLE probe.celery_taskmeta ADD mine int",
+        "SELECT id FROM other.celery_taskmeta",
+        "DELETE FROM other.celery_taskmeta",
+        "CALL other.celery_purge(1, 1, 1, 0)",
+    ),
+}
 
 
 def text(answer) -> str:
@@ -78,6 +134,20 @@ def test_the_superuser_does_not_come_over_the_network(fleet, server):
         fleet.ask(server, user, password="whatever it may be", database="mysql" if user == "root" else "postgres")
     )
     assert re.search("pg_hba.conf rejects|Access denied", said)
+
+
+@pytest.mark.parametrize("user", ALLOWED)
+def test_each_account_does_its_work_on_the_tables_and_nothing_else(fleet, server, user):
+    allowed = [statement.format(next_id=server.next_id) for statement in ALLOWED[user]]
+    # With its schema or database in view, as everybody connects.
+    database = None if server.engine == "postgresql" else "probe"
+    answers = fleet.ask(server, user, *allowed, *FORBIDDEN[user], database=database)
+    done = dict(zip(allowed, answers, strict=False))
+    assert {statement: answer for statement, answer in done.items() if "Error: " in str(answer)} == {}
+    assert user != "probe" or done[allowed[2]] == [["SUCCESS"]]
+    refused = dict(zip(FORBIDDEN[user], answers[len(allowed) :], strict=True))
+    pattern = "^(InsufficientPrivilege|ReadOnlySqlTransaction)|command denied"
+    assert {statement: answer for statement, answer in refused.items() if not re.search(pattern, str(answer))} == {}
 
 
 class TestPostgresql:

@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import re
 
-import pytest
 from cryptography import x509
-from scenario import LOG, SERVERS
 
 
 def test_nothing_but_the_server_listens(fleet, server):
@@ -55,23 +53,3 @@ def test_no_statement_is_logged(fleet, server):
     host = fleet.host(server.name)
     logs = host.check_output("cat /dev/null /var/log/postgresql/*.log 2>/dev/null; journalctl --no-pager --output cat")
     assert "a result that" not in logs
-
-
-class TestSecrets:
-    def test_none_was_said(self, fleet):
-        text = LOG.read_text(encoding="utf-8")
-        for detail in ("invocation:", "module_args:", "> EXEC ", "PLAY [PostgreSQL]", "PLAY [MariaDB]"):
-            assert detail in text, f"the run was not talkative: {detail}"
-        assert fleet.secrets_in(text) == []
-
-    @pytest.mark.parametrize("name", SERVERS)
-    def test_none_was_to_be_seen_on_the_hosts(self, fleet, name):
-        host = fleet.host(name)
-        assert host.file("/var/log/host-watch/stopped").exists
-        commands = host.file("/var/log/host-watch/commands.txt").content_string
-        assert "apt-get" in commands, "the watcher did not see the packages come"
-        processes = host.check_output("ps -eww -o args")
-        journal = host.check_output("journalctl --no-pager --output cat")
-        logs = host.check_output("cat /dev/null /var/log/postgresql/*.log 2>/dev/null || true")
-        for text in (commands, processes, journal, logs):
-            assert fleet.secrets_in(text) == []
