@@ -59,8 +59,9 @@ def _settings(description: Description, options: Options) -> dict[str, Any]:
             "connect_retries_timeout": whole_number(
                 "The connect_retries_timeout option in seconds", chosen["connect_retries_timeout"], 1, 3600
             ),
+            # A worker that has a result tries once a second. Whoever waits must be back first: its queue comes with it.
             "interval_start": 0.2,
-            "interval_max": 2,
+            "interval_max": 0.2,
         },
         "broker_heartbeat": whole_number("The broker_heartbeat option in seconds", chosen["broker_heartbeat"], 0, 3600),
         "worker_prefetch_multiplier": whole_number(

@@ -30,7 +30,7 @@ def test_nothing_is_said_that_celery_does_anyway() -> None:
     assert [name for name, value in settings.items() if DEFAULTS[name] == value] == []
     assert settings == {
         "result_expires": 1800,
-        "broker_transport_options": {"connect_retries_timeout": 60, "interval_start": 0.2, "interval_max": 2},
+        "broker_transport_options": {"connect_retries_timeout": 60, "interval_start": 0.2, "interval_max": 0.2},
         "broker_heartbeat": 30,
         "worker_prefetch_multiplier": 1,
     }
