@@ -51,8 +51,10 @@ description:
     and for V(transaction) also prepared statements.
   - With the kind V(rpc), C(result_expires) is how long the queue of a client lives on without its reader, so it is
     short. C(connect_retries_timeout) in C(broker_transport_options) lets a client that waits outlast a restart of the
-    broker, and the short intervals let it be back before the worker that has its result. C(worker_prefetch_multiplier) is V(1), so that no short task waits behind a long one on one worker while
-    another has nothing to do. TLS towards the broker is what P(resultops.celery.broker_settings#filter) gives.
+    broker, and the short intervals let it be back before the worker that has its result.
+  - With the kind V(rpc), C(worker_prefetch_multiplier) is V(1), so that no short task waits behind a long one on one
+    worker while another has nothing to do. TLS towards the broker is what P(resultops.celery.broker_settings#filter)
+    gives.
 positional: options
 options:
   _input:
