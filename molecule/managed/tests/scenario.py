@@ -14,8 +14,21 @@ from fleet import CHECKOUT, Fleet
 INVENTORY = CHECKOUT / "molecule" / "managed" / "inventory"
 LOG = CHECKOUT / ".cache" / "molecule" / "managed.log"
 SESSION, TRANSACTION = 5432, 6543
+SCHEMAS = ("probe", "given")
 # Accounts and the names of their passwords in the vault.
 PASSWORDS = {"dbadmin": "admin", "probe": "probe", "results_monitor": "monitor", "given_user": "other"}
+# Whatever the roles of an interface, or everybody, may do in one of the schemas, or with it.
+GIVEN_AWAY = """
+SELECT name, grantee::regrole, privilege_type FROM (
+    SELECT c.relname AS name, x.* FROM pg_class c, aclexplode(c.relacl) x
+    WHERE c.relnamespace = '{schema}'::regnamespace
+    UNION ALL
+    SELECT p.proname, x.* FROM pg_proc p, aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) x
+    WHERE p.pronamespace = '{schema}'::regnamespace
+    UNION ALL
+    SELECT n.nspname, x.* FROM pg_namespace n, aclexplode(n.nspacl) x WHERE n.nspname = '{schema}'
+) AS rights WHERE grantee IN (0, 'anon'::regrole, 'authenticated'::regrole)
+"""
 CLIENT = """
 import psycopg2
 answers = []

@@ -9,21 +9,8 @@ import json
 import re
 
 import pytest
-from scenario import INVENTORY, TRANSACTION
+from scenario import GIVEN_AWAY, INVENTORY, SCHEMAS, TRANSACTION
 
-SCHEMAS = ("probe", "given")
-# Whatever the roles of an interface, or everybody, may do in one of the schemas, or with it.
-GIVEN_AWAY = """
-SELECT name, grantee::regrole, privilege_type FROM (
-    SELECT c.relname AS name, x.* FROM pg_class c, aclexplode(c.relacl) x
-    WHERE c.relnamespace = '{schema}'::regnamespace
-    UNION ALL
-    SELECT p.proname, x.* FROM pg_proc p, aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) x
-    WHERE p.pronamespace = '{schema}'::regnamespace
-    UNION ALL
-    SELECT n.nspname, x.* FROM pg_namespace n, aclexplode(n.nspacl) x WHERE n.nspname = '{schema}'
-) AS rights WHERE grantee IN (0, 'anon'::regrole, 'authenticated'::regrole)
-"""
 FORBIDDEN = (
     "SELECT * FROM {schema}.celery_taskmeta",
     "SELECT * FROM {schema}.celery_tasksetmeta",

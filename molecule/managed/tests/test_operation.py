@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 from fleet import recap
-from scenario import TRANSACTION
+from scenario import GIVEN_AWAY, SCHEMAS, TRANSACTION
 
 TASK = """
 from celery import Celery
@@ -101,7 +101,7 @@ FROM generate_series(1, 50) AS n, (SELECT now() AT TIME ZONE 'utc' - interval '3
 
 
 class TestPurgeByTheServer:
-    @pytest.mark.parametrize("schema", ["probe", "given"])
+    @pytest.mark.parametrize("schema", SCHEMAS)
     def test_what_has_expired_is_removed(self, fleet, schema):
         assert fleet.ask("dbadmin", OLD.format(schema=schema)) == ["done"]
         left = f"SELECT count(*) FROM {schema}.celery_taskmeta WHERE task_id LIKE 'old-%'"
@@ -120,7 +120,11 @@ class TestPurgeByTheServer:
         fleet.until(lambda: fleet.provider(last)[0][0] == "failed")
         assert "set it to 0 for the role probe_purge" in fleet.provider(last)[0][1]
 
+        back = fleet.playbook("resultops.celery.schema", "-e", "result_schema_revision=0005")
+        assert recap(back.stdout, "managedworker")["changed"] == 2, back.stdout + back.stderr
         run = fleet.playbook("resultops.celery.schema")
-
         assert recap(run.stdout, "managedworker")["changed"] == 1, run.stdout + run.stderr
+
         fleet.until(lambda: fleet.provider(last)[0][0] == "succeeded")
+        # What this migration has made came with the default privileges of the day, too.
+        assert [fleet.provider(GIVEN_AWAY.format(schema=schema)) for schema in SCHEMAS] == [[], []]
