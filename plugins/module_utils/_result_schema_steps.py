@@ -483,7 +483,7 @@ class PostgresqlSteps(Steps):
 
     def index_dates(self) -> None:
         for table in (TASKS, GROUPS):
-            # From version 16 on a BRIN leaves an update within its page. One that sums up by itself would write more WAL.
+            # From version 16 on a BRIN leaves an update within its page. One that sums up by itself writes more WAL.
             if self.version < 16:
                 self._build_index(table, DATE_INDEX[table], "(date_done)")
             else:
