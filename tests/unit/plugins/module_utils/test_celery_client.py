@@ -124,6 +124,23 @@ def test_a_chain_that_bites_its_tail_ends() -> None:
     assert client.classify(error)[0] == "unknown"
 
 
+@pytest.mark.parametrize(
+    ("said", "failure_class"),
+    [
+        ("(0, 0): (403) ACCESS_REFUSED - Login was refused using authentication mechanism PLAIN.", "auth"),
+        ("queue.declare: (403) ACCESS_REFUSED - access to queue 'x' in vhost 'y' refused for user 'z'", "acl"),
+        ("connection.open: (530) NOT_ALLOWED - vhost y not found", "acl"),
+        (
+            "connection.open: (530) NOT_ALLOWED - user limit (1000) is reached",
+            "too_many_connections",
+        ),
+        ("queue.declare: (404) NOT_FOUND - home node 'rabbit@c' of queue 'x' is down or inaccessible", "refused"),
+    ],
+)
+def test_what_rabbitmq_says_is_understood(said: str, failure_class: str) -> None:
+    assert client.classify(RuntimeError(said))[0] == failure_class
+
+
 def test_every_class_that_a_check_can_give_has_a_remedy() -> None:
     classes = {*client.CLASS_OF_EXCEPTION.values(), *client.CLASS_OF_ERRNO.values()}
     classes |= {failure_class for _pattern, failure_class in client.CLASS_OF_REPLY}
@@ -164,13 +181,14 @@ def test_a_check_becomes_a_row() -> None:
         ("celeryresults.FastRedisBackend+rediss://h/0", "redis"),
         ("sentinel://h/0;sentinel://i/0", "sentinel"),
         ("celeryresults.DurableSentinelBackend+sentinel://h/0", "sentinel"),
+        ("rpc://", "rpc"),
     ],
 )
 def test_the_kind_follows_from_the_url(url: str, kind: str) -> None:
     assert client.backend_kind(url) == kind
 
 
-@pytest.mark.parametrize("url", ["", None, "rpc://", "cache+memory://", "quick+redis://h", "+redis://h"])
+@pytest.mark.parametrize("url", ["", None, "rpcs://", "cache+memory://", "quick+redis://h", "+redis://h"])
 def test_a_backend_that_cannot_be_checked_is_refused(url: str | None) -> None:
     with pytest.raises(client.CheckFailedError) as refusal:
         client.backend_kind(url)
