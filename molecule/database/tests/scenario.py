@@ -41,7 +41,7 @@ class Server:
 
     def ago(self, **interval: int) -> str:
         """The SQL of a moment in the past; the name of the argument is the unit."""
-        ((unit, number),) = interval.items()
+        unit, number = next(iter(interval.items()))
         if self.engine == "postgresql":
             return f"(now() AT TIME ZONE 'utc' - interval '{number} {unit}')"
         return f"(UTC_TIMESTAMP() - INTERVAL {number} {unit.removesuffix('s')})"

@@ -1,3 +1,4 @@
+# shellcheck shell=sh
 # An authority of the provider's own, and the server's certificate, which is valid for its name only.
 set -eu
 umask 077
