@@ -46,7 +46,9 @@ from celery.backends.database.session import ResultModelBase
 FILES = Path(__file__).resolve().parents[1] / "roles" / "worker" / "files"
 REPORT = REDIS_REPORT.with_name("bench_rpc.json")
 RPC = "rpc"
-ON_LOOPBACK = {"hosts": ["localhost"], "profile": "fast", "tls": True}
+ON_LOOPBACK = {"hosts": ["localhost"], "tls": True}
+# Celery's own class beside ours; rpc has only one.
+PROFILES = ("stock", "fast")
 # Between two looks at a table; Celery's own is half a second, which would be all that is measured.
 DATABASE_INTERVAL = 0.005
 PATIENCE = 60.0
@@ -150,17 +152,18 @@ def variants(names: list[str]) -> Iterator[dict[str, Callable[[], None]]]:
             redis.start()
             # The account without a password takes any.
             description = {"kind": "redis", "username": "default", "port": redis.port, "ca_file": ca_file}
-            backends["Redis"] = as_role({**description, **ON_LOOPBACK}, "none")
+            for profile in PROFILES:
+                backends[f"Redis, {profile}"] = as_role({**description, **ON_LOOPBACK, "profile": profile}, "none")
         if "postgresql" in names:
-            backends["PostgreSQL"] = stack.enter_context(postgresql())
+            backends |= stack.enter_context(postgresql())
         measured: dict[str, Callable[[], None]] = {}
         for kind, backend in backends.items():
             settings = {"broker_use_ssl": ssl, **backend}
-            queue = kind.lower()
+            queue = kind.lower().replace(", ", "-")
             stack.enter_context(worker(folder, queue, {**settings, "broker_url": urls["worker"]}))
             app = Celery(f"bench-{queue}", set_as_current=False)
             app.conf.update({**settings, "broker_url": urls["client"]})
-            options = {"interval": DATABASE_INTERVAL} if kind == "PostgreSQL" else {}
+            options = {"interval": DATABASE_INTERVAL} if kind.startswith("PostgreSQL") else {}
             measured[kind] = round_trip(app, queue, **options)
         environment = {**os.environ, "BENCH_ECHO": json.dumps([urls["worker"], ssl])}
         stack.enter_context(process([sys.executable, "-c", ECHO], environment))
@@ -184,7 +187,7 @@ def rabbitmq(tls: dict[str, str]) -> Iterator[Any]:
     limits = {"max_connections": 1000, "max_channels": 10000}
     application = {
         "name": "bench",
-        "queues": ["rpc", "redis", "postgresql", "bare"],
+        "queues": ["rpc", "redis-stock", "redis-fast", "postgresql-stock", "postgresql-fast", "bare"],
         "queue_type": "classic",
         "permissions": "standard",
         "max_connections": 1000,
@@ -215,12 +218,16 @@ def postgresql() -> Iterator[dict[str, Any]]:
         server.sql("CREATE ROLE bench LOGIN PASSWORD 'bench on loopback'")
         server.sql("GRANT ALL ON SCHEMA public TO bench", database=database)
         description = {"kind": "postgresql", "username": "bench", "database": database, "port": server.port}
-        backend = as_role({**description, **ON_LOOPBACK, "ca_file": str(server.ca_file)}, "bench on loopback")
+        description |= {**ON_LOOPBACK, "ca_file": str(server.ca_file)}
+        backends = {
+            f"PostgreSQL, {profile}": as_role({**description, "profile": profile}, "bench on loopback")
+            for profile in PROFILES
+        }
         # Celery's own tables do for a result of some bytes.
-        engine = sqlalchemy.create_engine(backend["result_backend"].partition("+")[2])
+        engine = sqlalchemy.create_engine(backends["PostgreSQL, fast"]["result_backend"].partition("+")[2])
         ResultModelBase.metadata.create_all(engine)
         engine.dispose()
-        yield backend
+        yield backends
 
 
 @contextlib.contextmanager
@@ -284,8 +291,8 @@ def percentile(values: list[float], share: float) -> float:
 def report(times: dict[str, list[float]]) -> list[dict[str, Any]]:
     rows = [
         row(f"task and result: rpc beside {name}", times[RPC], times[name], name, 1.0)
-        for name in ("Redis", "PostgreSQL")
-        if name in times
+        for name in times
+        if name.startswith(("Redis", "PostgreSQL"))
     ]
     for kind in ("bare", "bare with connection"):
         ours, other = times[f"{kind}, direct reply-to"], times[f"{kind}, reply queue"]
