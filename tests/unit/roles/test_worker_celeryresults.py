@@ -463,6 +463,8 @@ def test_without_the_right_to_load_scripts_the_sentence_says_so(pair: Replicatio
 
 def test_a_restart_of_the_server_is_ridden_out(pair: ReplicationSet) -> None:
     primary = pair.nodes[0]
+    # With everysec a server that is killed during a flush has not written what it got meanwhile.
+    primary.call("CONFIG", "SET", "appendfsync", "always")
     backend = application(pair, "durable").backend
     backend.store_result("one", 1, states.SUCCESS)
     primary.kill()
