@@ -137,7 +137,7 @@ def test_a_short_statement_timeout_of_the_role_ends_nothing(postgresql: Postgres
     application.fill(20_000)
     application.sql(f"ALTER ROLE \"{application.owner}\" LOGIN PASSWORD '{PASSWORD.replace(chr(39), chr(39) * 2)}'")
     application.sql(f'GRANT "{application.user}" TO "{application.owner}"')
-    application.sql(f'ALTER ROLE "{application.owner}" SET statement_timeout = 1')
+    application.sql(f'ALTER ROLE "{application.owner}" SET statement_timeout = 50')
     assert application.migrate(**application.remote(application.owner))["revision_after"] == "0006"
 
 
