@@ -31,7 +31,16 @@ print(json.dumps(sum(result.get(timeout=10) == "result " + result.id[8:] for res
 """
 COUNT = 200
 STORED = "SELECT count(*) FROM probe.celery_taskmeta WHERE task_id LIKE 'restart-%' AND status = 'SUCCESS'"
+INDEX = (
+    "SELECT amname FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid JOIN pg_am ON pg_am.oid = relam"
+    " WHERE indrelid = 'probe.celery_taskmeta'::regclass AND pg_get_indexdef(indexrelid) LIKE '%(date_done)%'"
+)
 PLACES = "SELECT table_name FROM information_schema.tables WHERE table_schema = 'probe' AND table_name LIKE '%meta'"
+
+
+def test_the_index_on_date_done_suits_the_release(fleet, postgresql):
+    kind = {"dbpg13": "brin", "dbpg12": "btree"}[postgresql.name]
+    assert fleet.on_host(postgresql, INDEX).split() == [kind]
 
 
 def test_all_that_celery_does_is_allowed(fleet):
