@@ -69,6 +69,8 @@ _value:
 """
 
 UNITS = "/etc/systemd/system"
+# Seconds that a purge on MariaDB or MySQL waits for a table that somebody else has locked.
+LOCK_WAIT = 10
 SERVICE = """\
 # Ansible manages this file: role resultops.celery.result_schema
 [Unit]
@@ -239,8 +241,9 @@ def _mysql(application: Mapping[str, Any], settings: Mapping[str, Any]) -> tuple
     if settings["login_host"] and settings["ssl_mode"] == "verify-full":
         command.append("--ssl-verify-server-cert")
     login = "[client]\n" + "".join(f"{key}={_option(value)}\n" for key, value in options.items() if value)
-    # The first statement is one for MariaDB only.
-    statements = f"/*M! SET SESSION max_statement_time = 0 */; {_call(application, settings)}"
+    # The first statement is one for MariaDB only. By default a session waits a day for a table that somebody locks.
+    limits = f"/*M! SET SESSION max_statement_time = 0 */; SET SESSION lock_wait_timeout = {LOCK_WAIT}"
+    statements = f"{limits}; {_call(application, settings)}"
     database = str(application.get("database") or application["name"])
     return {}, login, [*command, f"--execute={statements}", database]
 

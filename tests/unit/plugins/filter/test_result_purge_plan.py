@@ -167,6 +167,12 @@ def test_the_command_purges_and_fails_when_the_purge_does(
     done = run(service, login, tmp_path, program)
     assert (done.returncode, done.stderr) == (0, "")
     assert [row[0] for row in store.sql(f"SELECT id FROM {store.prefix}celery_taskmeta")] == [3]
+    if engine == "mariadb":
+        with contextlib.closing(server.connect(store.database)) as session:
+            session.cursor().execute("LOCK TABLES celery_taskmeta WRITE")
+            done = run(service, login, tmp_path, program)
+        assert done.returncode != 0
+        assert "Lock wait timeout exceeded" in done.stderr
     store.sql(f"DROP TABLE {store.prefix}celery_tasksetmeta")
     done = run(service, login, tmp_path, program)
     assert done.returncode != 0
