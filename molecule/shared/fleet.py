@@ -89,6 +89,28 @@ class Fleet:
         """Names of the secrets that stand in a text, however they are spelt."""
         return [name for name, value in (self.secrets() | more).items() if any(form in text for form in forms(value))]
 
+    def secrets_said(self, log: pathlib.Path, *plays: str) -> list[str]:
+        """The same for all that talkative runs have said, these plays among it."""
+        text = log.read_text(encoding="utf-8")
+        for detail in ("invocation:", "module_args:", "> EXEC ", *(f"PLAY [{play}]" for play in plays)):
+            assert detail in text, f"the run was not talkative: {detail}"
+        return self.secrets_in(text)
+
+    def secrets_seen_on(self, name: str) -> list[str]:
+        """The same for what could be seen on a host: command lines, then and now, journal, logs and units."""
+        host = self.host(name)
+        assert host.file("/var/log/host-watch/stopped").exists
+        commands = host.file("/var/log/host-watch/commands.txt").content_string
+        assert "apt-get" in commands, "the watcher did not see the packages come"
+        seen = [
+            commands,
+            host.check_output("ps -eww -o args"),
+            host.check_output("journalctl --no-pager --output cat"),
+            host.check_output("find /var/log -mindepth 2 -name '*.log' -exec cat {} +"),
+            host.check_output("find /etc/systemd/system -type f -exec cat {} +"),
+        ]
+        return sorted({secret for text in seen for secret in self.secrets_in(text)})
+
     def python(self, worker: str, code: str, **values: Any) -> Any:
         """Run code with the worker's Python on a host; C(given) holds the values, what it prints as JSON comes back.
 

@@ -193,6 +193,7 @@ class RpcProbe(Probe):
     def _stop_listening(self, backend: Any) -> None:
         consumer = backend.result_consumer
         if consumer._connection:
+            # The check has said what is wrong by then; a broken connection cannot be closed in good order.
             with contextlib.suppress(Exception):
                 consumer.stop()
 
