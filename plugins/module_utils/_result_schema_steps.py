@@ -642,7 +642,9 @@ class MysqlSteps(Steps):
         new, names = self.of(f"{table}_new"), list(self.shape.tables[table].columns)
         columns = ", ".join(self.quoted(name) for name in names)
         values = ", ".join(f"NEW.{self.quoted(name)}" for name in names)
-        put = f"REPLACE INTO {new} ({columns}) VALUES ({values})"  # noqa: S608 - quoted names
+        changed = ", ".join(f"{self.quoted(name)} = NEW.{self.quoted(name)}" for name in names if name != "id")
+        # REPLACE locks a gap of the unique key, for which it and the copying of other rows can wait for each other.
+        put = f"INSERT INTO {new} ({columns}) VALUES ({values}) ON DUPLICATE KEY UPDATE {changed}"  # noqa: S608 - quoted
         actions = {"insert": put, "update": put, "delete": f"DELETE FROM {new} WHERE id = OLD.id"}  # noqa: S608
         return [
             f"CREATE TRIGGER {self.of(f'{table}_new_{event}')} AFTER {event.upper()} ON {self.of(table)}"

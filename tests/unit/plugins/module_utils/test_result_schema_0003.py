@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import random
 import threading
 import time
 from collections.abc import Callable
@@ -98,6 +99,36 @@ def test_nobody_waits_or_loses_anything_meanwhile(application: Application, star
     assert application.count(where="task_id LIKE 'task-%'") == rows - len(removed)
     assert application.sql("SELECT count(*) FROM celery_taskmeta WHERE task_id = 'task-37'") == [(0,)]
     assert application.sql("SELECT status FROM celery_taskmeta WHERE task_id = 'task-74'") == [("CHANGED",)]
+
+
+def test_who_changes_copied_rows_does_not_get_in_the_way_of_the_copying(application: Application) -> None:
+    """Names in no order, as those of Celery are: then the rows of all batches are neighbours in the unique key."""
+    rows = 6000
+    application.make_tables("5.4")
+    application.fill(rows)
+    application.sql("UPDATE celery_taskmeta SET task_id = md5(task_id)")
+    end = threading.Event()
+    failures = []
+
+    def change() -> None:
+        with application.session() as sql:
+            while not end.is_set():
+                try:
+                    sql("UPDATE celery_taskmeta SET status = 'CHANGED' WHERE id = %s", random.randint(1, rows))
+                except Exception as problem:  # noqa: BLE001 - the test shows all of them
+                    failures.append(repr(problem))
+
+    threads = [threading.Thread(target=change) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    result = application.migrate()
+    end.set()
+    for thread in threads:
+        thread.join()
+
+    assert result["revision_after"] == "0006"
+    assert failures == []
+    assert application.count() == rows
 
 
 def test_ids_that_need_64_bits_stay(application: Application) -> None:
