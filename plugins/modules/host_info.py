@@ -178,6 +178,12 @@ outdated:
   returned: success
   type: bool
   sample: false
+daemon_reload_needed:
+  description: Whether files of the unit or of its drop-ins have changed since systemd read them.
+  returned: success
+  type: bool
+  sample: false
+  version_added: 0.5.0
 kernel_settings:
   description: The values of O(kernel_settings). A setting that this kernel does not have is left out.
   returned: success
@@ -291,13 +297,17 @@ def differs(run: Run, source: str, archive: list[str], checksum: str) -> bool:
     return status != 0 or hashlib.sha256(packed).hexdigest() != checksum
 
 
-def is_outdated(run: Run, unit: str | None, patterns: Iterable[str]) -> bool:
-    """Tell whether the unit runs since before something changed that it reads, or never gets as far as running."""
+def unit_state(run: Run, unit: str | None) -> dict[str, str]:
+    """What systemd knows of the unit; empty without one."""
     if not unit:
-        return False
-    properties = "ActiveState,ExecMainStartTimestamp,MainPID"
+        return {}
+    properties = "ActiveState,ExecMainStartTimestamp,MainPID,NeedDaemonReload"
     answer = run(["systemctl", "show", "--timestamp=unix", f"--property={properties}", unit])[1]
-    state = dict(line.split("=", 1) for line in answer.splitlines() if "=" in line)
+    return dict(line.split("=", 1) for line in answer.splitlines() if "=" in line)
+
+
+def is_outdated(state: dict[str, str], patterns: Iterable[str]) -> bool:
+    """Tell whether the unit runs since before something changed that it reads, or never gets as far as running."""
     if state.get("ActiveState") != "active":
         return state.get("ActiveState") == "activating"
     if _program_was_replaced(state.get("MainPID", "0")):
@@ -322,6 +332,7 @@ def kernel_values(names: list[str]) -> dict[str, str]:
 
 def look(run: Run, wanted: dict[str, Any]) -> dict[str, Any]:
     """Return what the host lacks."""
+    state = unit_state(run, wanted["unit"])
     return {
         "packages": missing_packages(run, wanted["packages"]),
         "requirements": missing_requirements(run, wanted["python"], wanted["requirements"]),
@@ -329,7 +340,8 @@ def look(run: Run, wanted: dict[str, Any]) -> dict[str, Any]:
         "directories": differing_directories(wanted["directories"]),
         "files": differing_files(wanted["files"]),
         "application": differs(run, wanted["source"], wanted["archive"], wanted["archive_checksum"]),
-        "outdated": is_outdated(run, wanted["unit"], wanted["restart_after"]),
+        "outdated": is_outdated(state, wanted["restart_after"]),
+        "daemon_reload_needed": state.get("NeedDaemonReload") == "yes",
         "kernel_settings": kernel_values(wanted["kernel_settings"]),
     }
 

@@ -162,12 +162,13 @@ def test_a_worker_older_than_its_files_is_outdated(
     settings = command / "celeryconfig.py"
     settings.touch()
     os.utime(settings, (2000, 2000))
-    assert info.is_outdated(run, "celery-app.service", [str(command / "celery*.py"), "/absent"]) is outdated
+    unit = info.unit_state(run, "celery-app.service")
+    assert info.is_outdated(unit, [str(command / "celery*.py"), "/absent"]) is outdated
 
 
 def test_a_unit_that_does_not_exist_is_not_outdated(run: info.Run, command: Path) -> None:
     script(command / "systemctl", "echo ActiveState=inactive; echo ExecMainStartTimestamp=")
-    assert info.is_outdated(run, "celery-app.service", [str(command)]) is False
+    assert info.is_outdated(info.unit_state(run, "celery-app.service"), [str(command)]) is False
 
 
 @pytest.mark.parametrize("replaced", [False, True])
@@ -183,7 +184,7 @@ def test_a_unit_whose_program_was_replaced_is_outdated(run: info.Run, command: P
             shutil.copy("/bin/sleep", command / "upgraded")
             (command / "upgraded").rename(program)
         try:
-            assert info.is_outdated(run, "redis-server.service", []) is replaced
+            assert info.is_outdated(info.unit_state(run, "redis-server.service"), []) is replaced
         finally:
             process.kill()
 
@@ -212,8 +213,13 @@ def test_all_is_said_at_once_and_nothing_changes(
     result = run_on_host("host_info", check_mode=check_mode, **wanted, packages=["acl"])
     assert SECRET_CHECKSUM not in str(result.pop("invocation"))
     lists = ("packages", "requirements", "accounts", "directories", "files")
-    nothing = {**{name: [] for name in lists}, "application": False, "outdated": False, "kernel_settings": {}}
+    flags = ("application", "outdated", "daemon_reload_needed")
+    nothing = {**{key: [] for key in lists}, **dict.fromkeys(flags, False), "kernel_settings": {}}
     assert result == {**nothing, "changed": False}
+    script(
+        command / "systemctl",
+        "echo ActiveState=active; echo ExecMainStartTimestamp=@4000000000; echo NeedDaemonReload=yes",
+    )
     wanted["files"][0]["checksum"] = hashlib.sha256(b"another").hexdigest()
     changes = {"packages": ["acl", "tzdata"], "requirements": ["surely-missing"], "user": "surely-missing"}
     result = run_on_host("host_info", check_mode=check_mode, **{**wanted, **changes})
@@ -222,6 +228,7 @@ def test_all_is_said_at_once_and_nothing_changes(
         "requirements": ["surely-missing"],
         "accounts": ["user surely-missing"],
         "files": [wanted["files"][0]["path"]],
+        "daemon_reload_needed": True,
     }
 
 
