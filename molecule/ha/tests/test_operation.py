@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pathlib
 import signal
@@ -12,7 +13,7 @@ import subprocess
 
 import pytest
 from fleet import BIN, CHECKOUT, recap
-from scenario import EXTENDED, INVENTORY, SETS, Sets, pairs, wait_until
+from scenario import EXTENDED, INVENTORY, REDIS_PORT, SETS, Sets, pairs, wait_until
 
 CASES = pathlib.Path(__file__).with_name("celery_cases.py")
 HA13 = SETS["ha13"]
@@ -108,8 +109,10 @@ class TestReplacedHost:
 
     @pytest.fixture(scope="class")
     @staticmethod
-    def replaced(fleet: Sets) -> str:
+    def lost(fleet: Sets) -> dict[str, str]:
+        """The name and the address of the host that is dead."""
         lost = HA13.nodes[0]
+        address = fleet.host(lost).check_output("hostname --ip-address").split()[0]
         assert fleet.fail_over(HA13, to=lost) == lost
         assert fleet.store(HA13.workers[0], "replaced", RESULTS) == RESULTS
         subprocess.run(["docker", "rm", "--force", fleet.container(lost)], check=True, capture_output=True)
@@ -119,9 +122,28 @@ class TestReplacedHost:
             30,
             lambda: fleet.named_primary(HA13),
         )
-        run = fleet.playbook("tests/fleet/create.yml", "--limit", f"localhost,{lost}")
+        return {"name": lost, "address": address}
+
+    @pytest.fixture(scope="class")
+    @staticmethod
+    def replaced(fleet: Sets, lost: dict[str, str]) -> str:
+        run = fleet.playbook("tests/fleet/create.yml", "--limit", f"localhost,{lost['name']}")
         assert run.returncode == 0, run.stdout + run.stderr
-        return lost
+        return lost["name"]
+
+    def test_the_others_are_kept_as_they_should_be_while_it_is_dead(self, fleet, lost, tmp_path):
+        known = {"redis_address": lost["address"], "sentinel_address": lost["address"]}
+        (tmp_path / "hosts.yml").write_text(json.dumps({"all": {"hosts": {lost["name"]: known}}}))
+        others = [node for node in HA13.nodes if node != lost["name"]]
+        primary = {node: fleet.named_primary(HA13)[node] for node in others}
+        login = {"port": REDIS_PORT, "user": "admin", "password": fleet.secret("vault_redis_admin_password")}
+        by_hand = [["CONFIG", "SET", "maxclients", "99"]]
+        fleet.ask([{"host": node, **login, "commands": by_hand} for node in others])
+        limit = ("--limit", f"ha13,!{lost['name']}")
+        run = fleet.playbook("resultops.celery.redis", "-i", str(tmp_path / "hosts.yml"), *limit)
+        assert run.returncode == 0, (run.stdout + run.stderr)[-6000:]
+        assert {node: recap(run.stdout, node)["changed"] for node in others} == dict.fromkeys(others, 1)
+        assert {node: fleet.named_primary(HA13)[node] for node in others} == primary
 
     def test_a_run_that_is_cut_short_does_no_harm(self, fleet, replaced):
         command = [str(BIN / "ansible-playbook"), *fleet.use_inventory, "resultops.celery.redis", "--limit", "ha13"]
@@ -190,6 +212,7 @@ redis-cli DBSIZE
         assert fleet.memory_of_sentinels(HA13) == memory
         changes = {node: recap(said, node)["changed"] for node in HA13.nodes}
         assert changes == dict.fromkeys(HA13.nodes, 2), "the names of two more hosts, and what the sentinel watches"
+        assert "resultops" not in fleet.host("haspare2").file("/etc/hosts").content_string, "redis_hosts_file is false"
 
         def names() -> list[str]:
             primaries = fleet.sentinels(HA13, ["SENTINEL", "MASTERS"]).values()
