@@ -83,8 +83,9 @@ def test_drills_without_waiting_for_replicas(fleet, tmp_path):
     judge(fleet, of, "fast", hold(fleet, of, "fast", tmp_path, DECIDED_BY_THE_PROFILE))
 
 
-def test_an_inventory_that_is_not_marked_is_refused(fleet, tmp_path):
-    unmarked = {"failover_drill_allowed": False, "failover_drill_reports_directory": str(tmp_path)}
+@pytest.mark.parametrize("mark", [False, "false"])
+def test_an_inventory_that_is_not_marked_is_refused(fleet, tmp_path, mark):
+    unmarked = {"failover_drill_allowed": mark, "failover_drill_reports_directory": str(tmp_path)}
     groups = {"redis_hosts_group": "ha13", "sentinel_hosts_group": "ha13", "worker_hosts_group": "ha13_workers"}
     run = fleet.playbook("resultops.celery.failover_drill", "--extra-vars", json.dumps(unmarked | groups))
     assert run.returncode != 0
