@@ -538,7 +538,10 @@ class MysqlSteps(Steps):
         "long": "LONGTEXT",
         "number": "INTEGER",
     }
-    EVENTS = ("insert", "update", "delete")
+    # In this order: with the last one, all that happens to a row that a trigger has copied is copied, too.
+    EVENTS = ("delete", "update", "insert")
+    # Nobody else calls a table so, whatever he keeps beside those of Celery.
+    COPY, REPLACED = "_resultops_new", "_resultops_old"
     # Celery's own types, and how many bytes they hold.
     NARROW = {"longblob": ("BLOB", 65535), "longtext": ("TEXT", 65535)}  # noqa: RUF012 - a constant of the class
 
@@ -604,7 +607,8 @@ class MysqlSteps(Steps):
         }
         if not changes:
             return
-        new, old = self.of(f"{table}_new"), self.of(f"{table}_old")
+        self._refuse_dependents(table)
+        new, old = self.of(table + self.COPY), self.of(table + self.REPLACED)
         try:
             self.emit(f"CREATE TABLE {new} LIKE {self.of(table)}")
             self.emit(f"ALTER TABLE {new} {', '.join(self._modified(table, changes))}")
@@ -620,11 +624,26 @@ class MysqlSteps(Steps):
         for name, kind in changes.items():
             actual.columns[name].type = self._shown_type_of(kind)
 
+    def _refuse_dependents(self, table: str) -> None:
+        """A copy would take neither foreign keys nor triggers along."""
+        keys = self.session.rows(
+            "SELECT DISTINCT CONCAT(table_name, '.', constraint_name) FROM information_schema.key_column_usage"
+            " WHERE referenced_table_name IS NOT NULL AND (table_schema = %s AND table_name = %s"
+            " OR referenced_table_schema = %s AND referenced_table_name = %s)",
+            (self.where, table) * 2,
+        )
+        found = sorted(row[0] for row in keys) + sorted(self.shape.tables[table].triggers)
+        if found:
+            raise StepsError(
+                f"{self.where}.{table} cannot be changed while {', '.join(found)} depends on it: drop what depends on "
+                "it, and make it anew afterwards."
+            )
+
     def _clean(self, table: str) -> None:
         """Take away what a run that was interrupted has left."""
-        names = [f"{table}_new_{event}" for event in self.EVENTS]
+        names = [f"{table}{self.COPY}_{event}" for event in self.EVENTS]
         left = [f"DROP TRIGGER {self.of(name)}" for name in names if name in self.shape.tables[table].triggers]
-        for name in (f"{table}_new", f"{table}_old"):
+        for name in (table + self.COPY, table + self.REPLACED):
             if self.shape.tables.pop(name, None):
                 left.append(f"DROP TABLE {self.of(name)}")
         self.short(table, *left)
@@ -639,22 +658,22 @@ class MysqlSteps(Steps):
         return parts
 
     def _triggers(self, table: str) -> list[str]:
-        new, names = self.of(f"{table}_new"), list(self.shape.tables[table].columns)
+        new, names = self.of(table + self.COPY), list(self.shape.tables[table].columns)
         columns = ", ".join(self.quoted(name) for name in names)
         values = ", ".join(f"NEW.{self.quoted(name)}" for name in names)
-        changed = ", ".join(f"{self.quoted(name)} = NEW.{self.quoted(name)}" for name in names if name != "id")
+        changed = ", ".join(f"{self.quoted(name)} = NEW.{self.quoted(name)}" for name in names)
         # REPLACE locks a gap of the unique key, for which it and the copying of other rows can wait for each other.
         put = f"INSERT INTO {new} ({columns}) VALUES ({values}) ON DUPLICATE KEY UPDATE {changed}"  # noqa: S608 - quoted
         actions = {"insert": put, "update": put, "delete": f"DELETE FROM {new} WHERE id = OLD.id"}  # noqa: S608
         return [
-            f"CREATE TRIGGER {self.of(f'{table}_new_{event}')} AFTER {event.upper()} ON {self.of(table)}"
+            f"CREATE TRIGGER {self.of(f'{table}{self.COPY}_{event}')} AFTER {event.upper()} ON {self.of(table)}"
             f" FOR EACH ROW {actions[event]}"
             for event in self.EVENTS
         ]
 
     def _copy_rows(self, table: str) -> None:
         """The rows are locked while they are copied, so that none comes back that was deleted meanwhile."""
-        name, new = self.of(table), self.of(f"{table}_new")
+        name, new = self.of(table), self.of(table + self.COPY)
         names = [self.quoted(column) for column in self.shape.tables[table].columns]
         # S608: names are quoted
         ahead = (

@@ -13,8 +13,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from ansible_collections.resultops.celery.plugins.module_utils import _result_schema_steps
 from ansible_collections.resultops.celery.tests.unit.result_tables import Application
-from ansible_collections.resultops.celery.tests.unit.sql_servers import Postgresql
+from ansible_collections.resultops.celery.tests.unit.sql_servers import Mariadb, Postgresql
 
 INTEGER = {"postgresql": "integer", "mysql": "int"}
 Run = Callable[..., dict[str, Any]]
@@ -163,6 +164,77 @@ def test_what_depends_on_the_id_is_named(postgresql: Postgresql, run_on_host: Ru
     application.sql("CREATE VIEW report AS SELECT id FROM celery_taskmeta")
 
     assert "cannot change its type while shop.report depends on it" in application.migrate()["msg"]
+
+
+@pytest.mark.parametrize(
+    ("statement", "named"),
+    [
+        (
+            "CREATE TABLE report (id INT PRIMARY KEY, task INT, CONSTRAINT about FOREIGN KEY (task)"
+            " REFERENCES celery_taskmeta (id))",
+            "report.about",
+        ),
+        ("CREATE TRIGGER audit AFTER INSERT ON celery_taskmeta FOR EACH ROW SET @seen = 1", "audit"),
+    ],
+)
+def test_what_a_copy_would_not_take_along_is_named(
+    mariadb: Mariadb, run_on_host: Run, statement: str, named: str
+) -> None:
+    application = Application(mariadb, run_on_host)
+    application.make_tables("5.4")
+    application.sql(statement)
+
+    message = application.migrate()["msg"]
+
+    assert f"celery_taskmeta cannot be changed while {named} depends on it" in message
+    assert application.columns()["id"] == "int"
+    assert "children" not in application.columns(), "nothing has changed"
+
+
+def test_tables_of_others_stay(mariadb: Mariadb, run_on_host: Run) -> None:
+    application = Application(mariadb, run_on_host)
+    application.make_tables("5.4")
+    application.sql("CREATE TABLE celery_taskmeta_old LIKE celery_taskmeta")
+    application.sql("CREATE TABLE celery_taskmeta_new LIKE celery_taskmeta")
+
+    application.migrate()
+
+    assert application.sql("SELECT count(*) FROM celery_taskmeta_old") == [(0,)]
+    assert application.sql("SELECT count(*) FROM celery_taskmeta_new") == [(0,)]
+
+
+def test_what_happens_while_the_triggers_are_made_is_not_lost(
+    mariadb: Mariadb, run_on_host: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each is a statement of its own, and stores go on between them."""
+    application = Application(mariadb, run_on_host)
+    application.make_tables("5.4")
+    made = 0
+
+    def run(session: Any, statement: str) -> None:
+        nonlocal made
+        steps_run(session, statement)
+        if statement.startswith("CREATE TRIGGER `celery_taskmeta_"):
+            made += 1
+            for name in ("kept", "gone"):
+                application.sql(
+                    "INSERT INTO celery_taskmeta (id, task_id)"
+                    " SELECT COALESCE(MAX(id), 0) + 1, %s FROM celery_taskmeta",
+                    f"{name}-{made}",
+                )
+            application.sql("UPDATE celery_taskmeta SET status = 'READY' WHERE task_id = %s", f"kept-{made}")
+            application.sql("DELETE FROM celery_taskmeta WHERE task_id = %s", f"gone-{made}")
+
+    steps_run = _result_schema_steps.run
+    monkeypatch.setattr(_result_schema_steps, "run", run)
+    application.migrate()
+
+    assert made == 3
+    assert application.sql("SELECT task_id, status FROM celery_taskmeta ORDER BY id") == [
+        ("kept-1", "READY"),
+        ("kept-2", "READY"),
+        ("kept-3", "READY"),
+    ]
 
 
 def test_a_default_of_the_id_is_kept(postgresql: Postgresql, run_on_host: Run) -> None:
