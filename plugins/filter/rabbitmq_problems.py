@@ -113,7 +113,8 @@ _value:
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 REPLY_QUEUE = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 ROLES = ("worker", "client", "both")
-SIZE = re.compile(r"[1-9][0-9]*([kmg]i?b?)?", re.IGNORECASE)
+# With a B: of 1G and 1Gi each release of RabbitMQ makes something else.
+SIZE = re.compile(r"[1-9][0-9]*([kmg]i?b)?", re.IGNORECASE)
 SHARE = re.compile(r"[1-9][0-9]?%")
 # What the role sets itself, by the beginnings of the names.
 OWNED = (

@@ -54,7 +54,9 @@ def user(**more: Any) -> dict[str, Any]:
     return application(users=[{**WORKER, **more}])
 
 
-@pytest.mark.parametrize("good", [given(), cluster(), given(settings={"consumer_timeout": 3600000})])
+@pytest.mark.parametrize(
+    "good", [given(), cluster(), given(settings={"consumer_timeout": 3600000}), given(memory_high_watermark=536870912)]
+)
 def test_what_works_is_not_named(good: dict[str, Any]) -> None:
     assert rabbitmq_problems(good) == []
 
@@ -85,7 +87,9 @@ def test_what_works_is_not_named(good: dict[str, Any]) -> None:
         (user(max_channels=0), "max_channels must be 1 or more"),
         (given(bind=["127.0.0.1", ""]), "rabbitmq_bind is empty or has an empty address on mq1"),
         (given(memory_high_watermark="all"), "rabbitmq_memory_high_watermark is 'all'"),
+        (given(memory_high_watermark="1G"), "rabbitmq_memory_high_watermark is '1G'"),
         (given(disk_free_limit="5%"), "rabbitmq_disk_free_limit is '5%'"),
+        (given(disk_free_limit="1Gi"), "rabbitmq_disk_free_limit is '1Gi'"),
         (given(heartbeat=1), "rabbitmq_heartbeat is 1"),
         (given(settings={"listeners.tcp.default": 5672}), "sets listeners.tcp.default"),
         (given(settings={"default_user": "x"}), "sets default_user"),
