@@ -119,7 +119,7 @@ def test_who_changes_copied_rows_does_not_get_in_the_way_of_the_copying(applicat
                 except Exception as problem:  # noqa: BLE001 - the test shows all of them
                     failures.append(repr(problem))
 
-    threads = [threading.Thread(target=change) for _ in range(4)]
+    threads = [threading.Thread(target=change) for _number in range(4)]
     for thread in threads:
         thread.start()
     result = application.migrate()

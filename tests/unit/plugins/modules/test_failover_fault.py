@@ -75,7 +75,10 @@ class Machine:
 
 @pytest.fixture
 def machine(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run_on_host: Callable[..., dict[str, Any]]
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    run_on_host: Callable[..., dict[str, Any]],
+    wait_until: Callable[..., None],
 ) -> Iterator[Machine]:
     programs = tmp_path / "bin"
     programs.mkdir()
@@ -88,7 +91,9 @@ def machine(
     monkeypatch.setattr(failover_fault, "SYSTEMD", str(tmp_path / "systemd"))
     with subprocess.Popen(["sleep", "60"]) as process:
         (tmp_path / "pid").write_text(f"{process.pid}\n")
-        yield Machine(tmp_path, process, run_on_host)
+        machine = Machine(tmp_path, process, run_on_host)
+        wait_until(lambda: machine.state() == "S")
+        yield machine
         process.kill()
 
 
