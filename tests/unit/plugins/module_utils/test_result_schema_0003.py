@@ -114,6 +114,7 @@ def test_who_changes_copied_rows_does_not_get_in_the_way_of_the_copying(applicat
     def change() -> None:
         with application.session() as sql:
             while not end.is_set():
+                # Whatever goes wrong is what the test is about; in a thread it would only be printed.
                 try:
                     sql("UPDATE celery_taskmeta SET status = 'CHANGED' WHERE id = %s", random.randint(1, rows))
                 except Exception as problem:  # noqa: BLE001 - the test shows all of them
@@ -122,10 +123,12 @@ def test_who_changes_copied_rows_does_not_get_in_the_way_of_the_copying(applicat
     threads = [threading.Thread(target=change) for _number in range(4)]
     for thread in threads:
         thread.start()
-    result = application.migrate()
-    end.set()
-    for thread in threads:
-        thread.join()
+    try:
+        result = application.migrate()
+    finally:
+        end.set()
+        for thread in threads:
+            thread.join()
 
     assert result["revision_after"] == "0006"
     assert failures == []
